@@ -1,0 +1,190 @@
+"""The language side of a session: PROMPT and CACHE sites, and the rows, masks and positions of every layer.
+
+After a per-layer reduction the layers no longer agree on which prompt rows exist. Each layer keeps its
+`Rows`: which columns of the full prompt its tokens are. Masks and rotary tables follow from them; nothing
+is re-derived from lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prunegrid.reduce.cache import CacheSide
+from prunegrid.reduce.families import Family
+from prunegrid.reduce.ops import check, gather, pick
+from prunegrid.reduce.places import Place, Site, check_probe, resolve_layer
+from prunegrid.reduce.probe import Recorder
+from prunegrid.reduce.reducer import Reducer
+from prunegrid.reduce.rows import Rows, attended, ordinal, rewrite
+from prunegrid.reduce.trace import Trace
+from prunegrid.reduce.view import PromptText, TokenView
+
+
+class LanguageSide:
+    """Runs a reducer's PROMPT and CACHE sites during prefill and decoding."""
+
+    def __init__(self, model: Any, family: Family, reducer: Reducer, state: Any, recorder: Recorder) -> None:
+        self.reducer, self.state, self.recorder = reducer, state, recorder
+        self.decoder = family.decoder(model)
+        self.layers = family.llm_layers(model)
+        self.ids: Sequence[str] = ()
+        self.prompt: Sequence[PromptText] = ()
+        self.step = -1
+        self.rows: list[Rows] = []  # of each layer at prefill
+        self.cache = CacheSide(self)
+        self._full: Rows | None = None
+        self._masks: dict[int, Tensor | None] = {}  # age -> causal mask of narrowed rows
+        self._notes: dict[str, Tensor] = {}
+        self._sites: dict[int, list[Site]] = {}  # at PROMPT, by layer
+        self._renumbered = False
+
+    # ---- install -------------------------------------------------------------------------------------
+    def install(self, sites: Sequence[Site], undo: Callable[[Callable[[], None]], Any]) -> None:
+        """Register what the sites need; every registration hands its removal to `undo`."""
+        for site in sites:
+            check_probe(site, len(self.layers), "LLM")
+            for layer in site.probe.layers if site.probe else ():
+                self.recorder.want(self.attention(layer))
+            by = self._sites if site.place == Place.PROMPT else self.cache.sites
+            by.setdefault(self.layer(site.layer or 0), []).append(site)
+            self._renumbered |= site.positions == "renumber"
+        undo(self.decoder.register_forward_pre_hook(self._before_model, with_kwargs=True).remove)
+        for i, module in enumerate(self.layers):
+            undo(module.register_forward_pre_hook(self._before_layer(i), with_kwargs=True).remove)
+            after = self.cache.after_attention(i)
+            undo(module.self_attn.register_forward_hook(after, with_kwargs=True).remove)
+
+    def layer(self, layer: int) -> int:
+        return resolve_layer(layer, len(self.layers), "LLM")
+
+    def attention(self, layer: int) -> Any:
+        return self.layers[self.layer(layer)].self_attn
+
+    def begin(self, valid: Tensor, visual: Tensor, index: Tensor, size: Tensor) -> None:
+        """Tell what the coming prompt [B, T] holds: valid, visual bool; index (-1 = text), size."""
+        self._full = Rows.full(valid, visual, index, size)
+
+    # ---- hooks ---------------------------------------------------------------------------------------
+    def _before_model(self, _module: nn.Module, _args: tuple, kwargs: dict) -> None:
+        self.step += 1
+        if self.step == 0:
+            assert self._full is not None
+            if kwargs["inputs_embeds"].shape[:2] != self._full.row.shape:
+                raise ValueError(
+                    f"the prompt {list(kwargs['inputs_embeds'].shape[:2])} is not the one that was encoded, "
+                    f"{list(self._full.row.shape)}: in-LLM reduction needs the whole prompt in one pass"
+                )
+
+    def _before_layer(self, i: int) -> Callable[..., Any]:
+        def hook(_module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+            if self.step > 0:
+                return args, self._decode_kwargs(i, args[0], kwargs)
+            hidden, rows = args[0], self.rows[-1] if self.rows else self._full
+            assert rows is not None
+            for site in self._sites.get(i, ()):
+                hidden, rows = self._narrow(site, hidden, rows)
+            self.rows.append(rows)
+            if not rows.past:
+                return args, kwargs
+            return (hidden, *args[1:]), self._prefill_kwargs(rows, hidden, kwargs)
+
+        return hook
+
+    def _prefill_kwargs(self, rows: Rows, hidden: Tensor, kwargs: dict) -> dict:
+        age = len(rows.past)
+        if age not in self._masks:
+            self._masks = {age: rows.mask()}
+        rotary = self.decoder.rotary_emb(hidden, position_ids=rows.position)
+        return dict(
+            kwargs, attention_mask=self._masks[age], position_ids=rows.position, position_embeddings=rotary
+        )
+
+    def _decode_kwargs(self, i: int, hidden: Tensor, kwargs: dict) -> dict:
+        changed = dict(kwargs, attention_mask=self.cache.mask(i))
+        if self._renumbered and self.rows[i].past:
+            assert self._full is not None
+            drift = self._full.position[:, -1:] - self.rows[i].position[:, -1:]
+            position = kwargs["position_ids"] - drift
+            rotary = self.decoder.rotary_emb(hidden, position_ids=position)
+            changed |= {"position_ids": position, "position_embeddings": rotary}
+        return changed
+
+    # ---- PROMPT --------------------------------------------------------------------------------------
+    def _narrow(self, site: Site, hidden: Tensor, rows: Rows) -> tuple[Tensor, Rows]:
+        """Ask the reducer, then drop what it drops: [B, T, D] -> [B, T', D]."""
+        scope = rows.valid & rows.visual
+        if site.scope == "all":
+            scope = rows.valid.clone()
+            scope[:, -1] = False  # the last token speaks next
+        count = int(scope.sum(1).max())
+        if count == 0:
+            return hidden, rows
+        columns = (
+            (~scope).to(torch.int8).argsort(dim=1, stable=True)[:, :count]
+        )  # those in scope first, in order
+        view = self._view(site, hidden, rows, columns, scope.gather(1, columns))
+        r = self.reducer.reduce(site, view, self.state)
+        if r is None:
+            return hidden, rows
+        check(r, len(hidden), count, f"{type(self.reducer).__name__} at {site.place} {site.layer}")
+        self._notes.update(r.note)
+        hidden, rows, stay, origin = rewrite(r, view, hidden, rows, columns, scope)
+        counts = stay.sum(1)
+        width, least = torch.stack((counts.max(), counts.min())).tolist()
+        # Dropped tokens that fill up ragged rows go to the left, as padding does; others keep their order.
+        order = (rows.row * 2 + (origin < 0)).masked_fill(~stay, -1).argsort(dim=1, stable=True)[:, -width:]
+        past = (*rows.past, origin.gather(1, order))
+        rows = replace(rows, valid=stay, past=past, dense=least == width).take(order)
+        if site.positions == "renumber":
+            rows = replace(rows, position=ordinal(rows.valid))
+        return gather(hidden, order), rows
+
+    def _view(self, site: Site, hidden: Tensor, rows: Rows, columns: Tensor, valid: Tensor) -> TokenView:
+        part, probe = rows.take(columns), site.probe
+        view = TokenView(
+            tokens=gather(hidden, columns),
+            valid=valid,
+            visual=part.visual,
+            index=part.index,
+            position=part.position,
+            size=part.size,
+            prefix=hidden[:, :0],
+            ids=self.ids,
+            layer=site.layer,
+            prompt=self.prompt,
+        )
+        if probe is None:
+            return view
+        seen = {k: self.rows[self.layer(k)] for k in probe.layers}
+        records = {k: self.recorder.record(self.attention(k)) for k in probe.layers}
+        where = {k: rows.columns_at(len(then.past), k).gather(1, columns) for k, then in seen.items()}
+        return replace(
+            view,
+            records=records,
+            columns=where,
+            attended={k: attended(r, probe.queries, seen[k]) for k, r in records.items()}
+            if probe.queries
+            else {},
+            keys={k: pick(r.key, where[k]) for k, r in records.items()} if probe.keys else {},
+            values={k: pick(r.value, where[k]) for k, r in records.items()} if probe.values else {},
+        )
+
+    def finish(self, trace: Trace) -> None:
+        """Write the language side into the trace; `trace.new_tokens` must be known."""
+        trace.prompt = _transpose([r.valid.sum(1).tolist() for r in self.rows])
+        trace.visual = _transpose([(r.valid & r.visual).sum(1).tolist() for r in self.rows])
+        trace.cache = _transpose(self.cache.lengths(trace.new_tokens)) if trace.new_tokens else []
+        for i in self._sites:
+            rows = self.rows[i]
+            live = rows.valid & rows.visual
+            trace.kept[f"{Place.PROMPT}{i}"] = [x[v].tolist() for x, v in zip(rows.index, live, strict=True)]
+        trace.note(self._notes | self.cache.notes)
+
+
+def _transpose(columns: list[list[int]]) -> list[list[int]]:
+    return [list(row) for row in zip(*columns, strict=True)]

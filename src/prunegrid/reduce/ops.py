@@ -1,0 +1,99 @@
+"""Tensor helpers that reducers and the session share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from prunegrid.reduce.view import Reduction
+
+
+def gather(x: Tensor, index: Tensor) -> Tensor:
+    """x [B, N, ...], index [B, n] -> [B, n, ...]."""
+    x = x.expand(index.shape[0], *x.shape[1:])
+    return x.gather(1, index.view(*index.shape, *([1] * (x.dim() - 2))).expand(*index.shape, *x.shape[2:]))
+
+
+def top(score: Tensor, n: int, valid: Tensor | None = None) -> Tensor:
+    """Indices [B, n] of the n highest scores [B, N], in descending order; invalid tokens come last."""
+    if valid is not None:
+        score = score.masked_fill(~valid, -torch.inf)
+    return score.topk(n, dim=1).indices
+
+
+def raster(keep: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Sort kept indices [B, n] ascending; where `valid` is given, invalid ones go to the end."""
+    if valid is None:
+        return keep.sort(1).values, None
+    order = keep.masked_fill(~valid, torch.iinfo(keep.dtype).max).argsort(dim=1, stable=True)
+    return keep.gather(1, order), valid.gather(1, order)
+
+
+def pack(flags: Tensor) -> tuple[Tensor, Tensor]:
+    """bool [B, N] -> (indices [B, n] of the True ones in order, valid [B, n]), n = the most of any sample."""
+    n = int(flags.sum(1).max()) if flags.numel() else 0
+    keep = (~flags).to(torch.int8).argsort(dim=1, stable=True)[:, :n]
+    return keep, flags.gather(1, keep)
+
+
+def first(counts: Tensor, n: int) -> Tensor:
+    """[B] counts -> bool [B, n]: True for the first counts[b] columns."""
+    return torch.arange(n, device=counts.device)[None, :] < counts[:, None]
+
+
+def apply(reduction: Reduction, tokens: Tensor, prefix: Tensor) -> Tensor:
+    """tokens [B, N, D], prefix [B, P, D] -> survivors [B, n, D]."""
+    if reduction.weights is None:
+        return gather(tokens, reduction.keep)
+    return reduction.weights.to(tokens.dtype) @ torch.cat([prefix, tokens], 1)
+
+
+def survivors_valid(reduction: Reduction, valid: Tensor) -> Tensor:
+    """bool [B, n]: which survivors are real."""
+    if reduction.valid is not None:
+        return reduction.valid
+    return valid.gather(1, reduction.keep.clamp_min(0)) | (reduction.keep < 0)
+
+
+def survivors_index(reduction: Reduction, index: Tensor) -> Tensor:
+    """int [B, n]: the patch that each survivor represents; -1 for new tokens."""
+    if index.shape[1] == 0:
+        return reduction.keep.clone()
+    return index.gather(1, reduction.keep.clamp_min(0)).masked_fill(reduction.keep < 0, -1)
+
+
+def survivors_size(reduction: Reduction, size: Tensor) -> Tensor:
+    """float [B, n]: how many patches each survivor stands for; follows `group` where the method merges."""
+    if reduction.group is not None:
+        total = size.new_zeros(reduction.keep.shape)
+        live = reduction.group >= 0
+        return total.scatter_add(1, reduction.group.clamp_min(0), size * live)
+    if size.shape[1] == 0:
+        return size.new_ones(reduction.keep.shape)
+    return size.gather(1, reduction.keep.clamp_min(0)).masked_fill(reduction.keep < 0, 1.0)
+
+
+def pick(x: Tensor, columns: Tensor) -> Tensor:
+    """x [B, H, K, Dh], columns [B, N] (or [B, h, N], h = 1 or H) -> [B, H, N, Dh]."""
+    columns = columns[:, None] if columns.dim() == 2 else columns
+    return x.gather(2, columns.expand(-1, x.shape[1], -1)[..., None].expand(-1, -1, -1, x.shape[3]))
+
+
+def check(reduction: Reduction, batch: int, tokens: int, who: str) -> Reduction:
+    """Refuse what no gather would refuse clearly. Reads the range of `keep` off the device, once."""
+    keep = reduction.keep
+    if keep.dtype != torch.long:
+        raise TypeError(f"{who}: keep must be int64, got {keep.dtype}")
+    if keep.shape[0] != batch:
+        raise ValueError(f"{who}: keep {list(keep.shape)} must have a row for each of the {batch} samples")
+    named = {"valid": reduction.valid, "position": reduction.position, "weights": reduction.weights}
+    for name, value in named.items():
+        if value is not None and value.shape[: keep.dim()] != keep.shape:
+            raise ValueError(f"{who}: {name} {list(value.shape)} does not fit keep {list(keep.shape)}")
+    if keep.numel():
+        low, high = torch.stack((keep.min(), keep.max())).tolist()
+        if high >= tokens or low < -1:
+            raise ValueError(f"{who}: keep must lie in 0..{tokens - 1} (or -1), got {low}..{high}")
+        if reduction.weights is None and low < 0:
+            raise ValueError(f"{who}: keep=-1 (a new token) needs weights")
+    return reduction

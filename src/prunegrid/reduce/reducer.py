@@ -1,0 +1,94 @@
+"""The two base classes of reduction methods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from prunegrid.reduce.ops import first, raster, top
+from prunegrid.reduce.places import Place, Site
+from prunegrid.reduce.view import Reduction, TokenView
+from prunegrid.shape import ModelShape
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a reducer may know of the model that it runs in."""
+
+    shape: ModelShape
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Reducer:
+    """A reduction method: a frozen dataclass of parameters, no state. The base is the full-token baseline."""
+
+    def sites(self, shape: ModelShape) -> Sequence[Site]:
+        """Where it acts."""
+        return ()
+
+    def start(self, host: Host) -> Any:
+        """State of one call (accumulated scores, a text tower's output); handed to every `reduce`."""
+        return host
+
+    def reduce(self, site: Site, view: TokenView, state: Any) -> Reduction | None:
+        """The survivors at this site; None = nothing happens here this time."""
+        if site.place == Place.IMAGE:
+            return None  # a reducer that only edits pixels
+        raise NotImplementedError(f"{type(self).__name__} has sites but no reduce()")
+
+    def edit(self, site: Site, hidden: Tensor, state: Any) -> Tensor:
+        """IMAGE: new pixels [B, 3, h, w] (downsampling)."""
+        return hidden
+
+    def module(self, shape: ModelShape) -> nn.Module | None:
+        """PROJECTOR: forward(features [B, N, C]) -> tokens [B, n, D_llm], used instead of the projector."""
+        return None
+
+
+@dataclass(frozen=True)
+class ScoreReducer(Reducer):
+    """Keep the `keep` tokens with the highest score, in raster order. `keep`: int = tokens, float = share
+    of each sample's own."""
+
+    keep: int | float = 64
+
+    def __post_init__(self) -> None:
+        check_budget(self.keep, type(self).__name__)
+
+    def score(self, view: TokenView) -> Tensor:
+        """[B, N] fp32, higher survives."""
+        raise NotImplementedError
+
+    def reduce(self, site: Site, view: TokenView, state: Any) -> Reduction | None:
+        n = budget(self.keep, view.tokens.shape[1], type(self).__name__)
+        best = top(self.score(view), n, view.valid)
+        if isinstance(self.keep, int):
+            return Reduction(raster(best)[0])
+        share = (view.valid.sum(1) * self.keep + 0.5).floor().clamp_min(1)
+        keep, valid = raster(best, first(share, n) & view.valid.gather(1, best))
+        return Reduction(keep, valid=valid)
+
+
+def check_budget(keep: int | float, who: str) -> None:
+    """A budget is a positive number of tokens (int) or a share in (0, 1] (float)."""
+    if isinstance(keep, bool) or not isinstance(keep, int | float):
+        raise TypeError(f"{who}: keep must be a number of tokens (int) or a share (float), got {keep!r}")
+    if isinstance(keep, float) and not 0 < keep <= 1:
+        raise ValueError(
+            f"{who}: keep={keep} as a share must lie in (0, 1]; write an int for a number of tokens"
+        )
+    if keep <= 0:
+        raise ValueError(f"{who}: keep={keep} must be at least 1 token; only the reducer `blind` keeps none")
+
+
+def budget(keep: int | float, tokens: int, who: str) -> int:
+    """`keep` as a number of tokens out of `tokens`."""
+    n = keep if isinstance(keep, int) else max(1, math.floor(keep * tokens + 0.5))
+    if n > tokens:
+        raise ValueError(f"{who}: keep={keep} is more than the {tokens} tokens there are")
+    return n

@@ -1,0 +1,47 @@
+"""What a reduction did, in plain integers: the input of the cost model and of the drawings. No times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass
+class Trace:
+    """One row per sample everywhere; a sample's row does not depend on what it was batched with.
+
+    vision[b][l]: tokens (CLS included) entering ViT layer l. projector[b]: tokens entering the projector.
+    prompt[b][l]: tokens (text included) entering LLM layer l at prefill. visual[b][l]: the visual ones.
+    cache[b][l]: KV length of LLM layer l once sample b's last token is made (mean over heads, rounded).
+    new_tokens[b]: tokens generated, with the first end-of-sequence. Without generation both are empty.
+    kept[place][b]: patch ids that survive there, in output order (position order in the language model),
+    -1 = a new token. notes[b]: name -> number.
+    """
+
+    vision: list[list[int]] = field(default_factory=list)
+    projector: list[int] = field(default_factory=list)
+    prompt: list[list[int]] = field(default_factory=list)
+    visual: list[list[int]] = field(default_factory=list)
+    cache: list[list[int]] = field(default_factory=list)
+    new_tokens: list[int] = field(default_factory=list)
+    kept: dict[str, list[list[int]]] = field(default_factory=dict)
+    notes: list[dict[str, float]] = field(default_factory=list)
+
+    def note(self, notes: Mapping[str, Tensor]) -> None:
+        """Add reducers' notes, name -> [B]."""
+        for name, values in notes.items():
+            for row, value in zip(self.notes, values.tolist(), strict=True):
+                row[name] = value
+
+    def sample(self, b: int) -> dict[str, Any]:
+        """Row b of everything."""
+        row: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            if name == "kept":
+                row[name] = {place: rows[b] for place, rows in value.items()}
+            elif value:
+                row[name] = value[b]
+        return row

@@ -1,0 +1,114 @@
+"""What a reducer sees (`TokenView`) and what it answers (`Reduction`).
+
+Letters: B samples, N tokens, P prefix tokens (CLS), H heads, Hkv key-value heads, Q recorded queries, D
+width, Dh head width, n survivors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from prunegrid.reduce.probe import Attended, Record
+
+
+@dataclass(frozen=True)
+class PromptText:
+    """The user's turn after the image, for text-aware reducers: its text, and per LLM token of the turn the
+    character span [start, end) in it."""
+
+    text: str
+    spans: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class TokenView:
+    """The tokens at one site. Padding is masked by `valid`; its content means nothing.
+
+    At CACHE, once heads hold different tokens, valid, visual, index, position and size are [B, Hkv, N].
+    """
+
+    tokens: Tensor  # [B, N, D]; at CACHE the keys, heads side by side
+    valid: Tensor  # [B, N] bool
+    visual: Tensor  # [B, N] bool
+    index: Tensor  # [B, N] int: patch id in its grid, -1 = made by merging or text
+    position: Tensor  # [B, N] int: RoPE position at PROMPT and CACHE, raster order before
+    size: Tensor  # [B, N] float: how many patches each token stands for
+    prefix: Tensor  # [B, P, D]: CLS; P = 0 in the language model
+    ids: Sequence[str]  # B sample ids: seeds for random choices, so that no batch composition shows
+    step: int = 0  # 0 = prefill, then 1, 2, ... while decoding
+    layer: int | None = None  # where this is, for reducers with several sites
+    prompt: Sequence[PromptText] = ()
+    keys: Mapping[int, Tensor] = field(default_factory=dict)  # layer -> [B, H, N, Dh]
+    values: Mapping[int, Tensor] = field(default_factory=dict)  # layer -> [B, H, N, Dh]
+    attended: Mapping[int, Attended] = field(default_factory=dict)  # layer -> rows of the probe's queries
+    records: Mapping[int, Record] = field(default_factory=dict)  # layer -> queries and keys
+    columns: Mapping[int, Tensor] = field(default_factory=dict)  # layer -> [B, N] where they stood in it
+
+    def attention(self, layer: int) -> Tensor:
+        """[B, H, Q, N] fp32 rows of the probe's queries: softmax over ALL keys of the layer (CLS, system,
+        text), then the columns of these tokens. Rows of queries that a sample does not have are 0."""
+        return self._columns(layer, self.attended[layer].weights())
+
+    def logits(self, layer: int) -> Tensor:
+        """[B, H, Q, K] fp32 logits of the probe's queries, over all keys of the layer; -inf: masked."""
+        return self.attended[layer].logits
+
+    def select(self, layer: int, rows: Tensor) -> Tensor:
+        """Columns of these tokens from [B, ..., K] rows over all keys of the layer -> [B, ..., N]."""
+        return self._columns(layer, rows)
+
+    def push(self, layer: int, row: Tensor) -> Tensor:
+        """row [B, K] -> row @ A [B, K], A the layer's head-mean attention: exact rollout in O(K d) memory."""
+        return self.records[layer].push(row)
+
+    def received(self, layer: int) -> Tensor:
+        """[B, H, N] attention that each token receives, summed over the layer's queries (H2O, CrossGET)."""
+        return self._columns(layer, self.records[layer].received())
+
+    def _columns(self, layer: int, rows: Tensor) -> Tensor:
+        columns = self.columns[layer]  # [B, N], or [B, Hkv, N] at CACHE once heads hold different tokens
+        if columns.dim() == 3:
+            columns = columns.repeat_interleave(rows.shape[1] // columns.shape[1], 1)
+        else:
+            columns = columns.view(columns.shape[0], *([1] * (rows.dim() - 2)), columns.shape[1])
+        while columns.dim() < rows.dim():
+            columns = columns.unsqueeze(2)
+        return rows.gather(-1, columns.expand(*rows.shape[:-1], columns.shape[-1]))
+
+    def generators(self, seed: int) -> list[torch.Generator]:
+        """One CPU generator per sample, from the seed and the sample's id alone."""
+        return [torch.Generator().manual_seed(_digest(f"{seed}/{key}")) for key in self.ids]
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Which tokens survive, in OUTPUT order before the language model. (Inside it order means nothing: RoPE
+    positions and the causal mask follow each token; the session keeps position order.)
+
+    `keep` [B, n] (also [B, Hkv, n] at CACHE): indices into N; -1 = a new token without a representative: it
+    needs weights, and at PROMPT it stands behind the last visual token.
+    `weights` [B, n, P+N]: rows that mix prefix and tokens into the survivors; None = pure selection.
+    `valid` [B, n]: False where a sample has fewer survivors; None = as the kept tokens were.
+    `position` [B, n]: RoPE positions where the method assigns them itself (PROMPT).
+    `group` [B, N]: destination (0..n-1) of every old token, -1 = dropped: sizes and drawings follow it.
+    `note`: numbers per sample for the trace (a threshold, a ratio): name -> [B].
+    """
+
+    keep: Tensor
+    weights: Tensor | None = None
+    valid: Tensor | None = None
+    position: Tensor | None = None
+    group: Tensor | None = None
+    note: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+Reduce = Callable[[TokenView], "Reduction | None"]

@@ -1,0 +1,248 @@
+"""The vision side of a session: hooks on the ViT and the projector, installed and removed by the session."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prunegrid.reduce.families import Family
+from prunegrid.reduce.ops import apply, check, pick
+from prunegrid.reduce.places import Place, Site, check_probe, resolve_layer
+from prunegrid.reduce.probe import Attended, Record, Recorder
+from prunegrid.reduce.reducer import Reducer
+from prunegrid.reduce.tokens import Tokens
+from prunegrid.reduce.trace import Trace
+from prunegrid.reduce.view import Reduction, TokenView
+from prunegrid.shape import ModelShape
+
+PLACES = (Place.IMAGE, Place.VISION, Place.FEATURES, Place.PROJECTOR, Place.EMBEDS)
+Undo = Callable[[Callable[[], None]], Any]
+
+
+class VisionSide:
+    """Runs a reducer's IMAGE, VISION, FEATURES, PROJECTOR and EMBEDS sites in one encoding pass."""
+
+    def __init__(self, model: Any, family: Family, reducer: Reducer, state: Any, recorder: Recorder) -> None:
+        self.family, self.reducer, self.state, self.recorder = family, reducer, state, recorder
+        self.layers = family.vision_layers(model)
+        self.projector = family.projector(model)
+        self.source = family.feature_source(model)
+        self.sites: Sequence[Site] = ()
+        self.ids: Sequence[str] = ()
+        self.tokens: Tokens | None = None
+        self._prefix: Tensor | None = None  # CLS of the layer that LLaVA reads
+        self._ages: dict[int, int] = {}  # ViT layer -> reductions made before it ran
+        self._entering: list[Tokens] = []  # per layer
+        self._projected: Tokens | None = None  # at the projector, where EMBEDS or PROJECTOR changes it later
+        self._kept: dict[str, Tokens] = {}
+        self._notes: dict[str, Tensor] = {}
+
+    # ---- install -------------------------------------------------------------------------------------
+    def install(self, sites: Sequence[Site], shape: ModelShape, undo: Undo) -> None:
+        """Register what the sites need; every registration hands its removal to `undo`."""
+        self.sites = sites
+        for site in sites:
+            check_probe(site, len(self.layers), "ViT")
+            for layer in site.probe.layers if site.probe else ():
+                self.recorder.want(self._attention(layer))
+        for i, module in enumerate(self.layers):
+            undo(module.register_forward_pre_hook(self._before_layer(i), with_kwargs=True).remove)
+        if self.source >= 0:
+            undo(self.layers[self.source].register_forward_hook(self._keep_prefix).remove)
+        for site in sites:
+            self._install_site(site, shape, undo)
+
+    def _attention(self, layer: int) -> nn.Module:
+        module: nn.Module = self.layers[resolve_layer(layer, len(self.layers), "ViT")].self_attn
+        return module
+
+    def _install_site(self, site: Site, shape: ModelShape, undo: Undo) -> None:
+        if site.place == Place.VISION:
+            self._install_in_tower(site, undo)
+        elif site.place == Place.FEATURES:
+            hook = self.projector.register_forward_pre_hook(
+                lambda _m, args: (self._reduce(site, args[0]), *args[1:])
+            )
+            undo(hook.remove)
+        elif site.place == Place.EMBEDS:
+            undo(self.projector.register_forward_hook(lambda _m, _a, out: self._reduce(site, out)).remove)
+        elif site.place == Place.PROJECTOR:
+            self._replace_projector(shape, undo)
+
+    def _install_in_tower(self, site: Site, undo: Undo) -> None:
+        i = resolve_layer(site.layer or 0, len(self.layers), "ViT")
+        if i > self.source:
+            raise ValueError(
+                f"a site at ViT layer {i} changes nothing: LLaVA reads layer {self.source}'s output"
+            )
+        layer = self.layers[i]
+        if site.mid:
+            _replace_forward(layer, self._mid_block(site), undo)
+        else:
+            # Before transformers' own capture hook, or LLaVA would read the unreduced features.
+            undo(
+                layer.register_forward_hook(
+                    lambda _m, _a, out: self._split_reduce(site, out), prepend=True
+                ).remove
+            )
+
+    def _replace_projector(self, shape: ModelShape, undo: Undo) -> None:
+        module = self.reducer.module(shape)
+        if module is None:
+            raise ValueError(f"{type(self.reducer).__name__} has a PROJECTOR site but module() gives none")
+        resampler = module.to(next(self.projector.parameters()))
+
+        def forward(_projector: nn.Module, features: Tensor) -> Tensor:
+            self._start(features)
+            assert self.tokens is not None
+            if self.tokens.ragged:
+                raise ValueError("a PROJECTOR module takes the same number of tokens of every picture")
+            self._projected = self.tokens
+            out: Tensor = resampler(features)
+            made = torch.full(out.shape[:2], -1, device=out.device)
+            self.tokens = self.tokens.after(Reduction(made))
+            return out
+
+        _replace_forward(self.projector, forward, undo)
+
+    # ---- hooks ---------------------------------------------------------------------------------------
+    def _before_layer(self, i: int) -> Callable[..., Any]:
+        def hook(_module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+            hidden = args[0]
+            if i == 0:
+                self._start(hidden[:, self.family.prefix :])
+                for site in self.sites:
+                    if site.place == Place.IMAGE:
+                        hidden = self._split_reduce(site, hidden)
+            assert self.tokens is not None
+            self._ages[i] = self.tokens.age
+            self._entering.append(self.tokens)
+            mask = args[1] if len(args) > 1 else kwargs.get("attention_mask")
+            if self.tokens.ragged:
+                mask = self._with_prefix(self.tokens.valid)
+            rest = {k: v for k, v in kwargs.items() if k != "attention_mask"}
+            if self.tokens.age and any(s.proportional for s in self.sites):
+                size = self._with_prefix(self.tokens.size)
+                rest["position_bias"] = size.clamp_min(1e-6).log().to(hidden.dtype)
+            return (hidden, mask), rest
+
+        return hook
+
+    def _with_prefix(self, known: Tensor) -> Tensor:
+        """[B, N] -> [B, 1, 1, P+N], ones for the prefix."""
+        return torch.cat([known.new_ones(len(known), self.family.prefix), known], 1)[:, None, None, :]
+
+    def _keep_prefix(self, _module: nn.Module, _args: tuple, output: Tensor) -> None:
+        self._prefix = output[:, : self.family.prefix]
+
+    def _mid_block(self, site: Site) -> Callable[..., Tensor]:
+        """CLIP's encoder layer with a reduction between its halves: the one place that copies its forward."""
+
+        def forward(
+            layer: Any, hidden: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
+        ) -> Tensor:
+            mixed, _ = layer.self_attn(
+                hidden_states=layer.layer_norm1(hidden), attention_mask=attention_mask, **kwargs
+            )
+            hidden = self._split_reduce(site, hidden + mixed)
+            after: Tensor = hidden + layer.mlp(layer.layer_norm2(hidden))
+            return after
+
+        return forward
+
+    # ---- reduce --------------------------------------------------------------------------------------
+    def _start(self, tokens: Tensor) -> None:
+        if self.tokens is None:
+            self.tokens = Tokens.fresh(tokens.shape[0], tokens.shape[1], tokens.device)
+
+    def _split_reduce(self, site: Site, hidden: Tensor) -> Tensor:
+        prefix, tokens = hidden[:, : self.family.prefix], hidden[:, self.family.prefix :]
+        return torch.cat([prefix, self._reduce(site, tokens, prefix)], 1)
+
+    def _reduce(self, site: Site, tokens: Tensor, prefix: Tensor | None = None) -> Tensor:
+        self._start(tokens)
+        assert self.tokens is not None
+        if site.place == Place.FEATURES:
+            prefix = self._prefix
+        if prefix is None:
+            prefix = tokens[:, :0]
+        view = self._view(site, tokens, prefix)
+        r = self.reducer.reduce(site, view, self.state)
+        if r is None:
+            return tokens
+        who = f"{type(self.reducer).__name__} at {site.place}"
+        out = apply(check(r, len(tokens), tokens.shape[1], who), tokens, prefix)
+        if site.place == Place.EMBEDS and self._projected is None:
+            self._projected = self.tokens
+        self.tokens = self.tokens.after(r)
+        layer = "" if site.layer is None else resolve_layer(site.layer, len(self.layers), "ViT")
+        self._kept[f"{site.place}{layer}"] = self.tokens
+        self._notes.update(r.note)
+        return out
+
+    def _view(self, site: Site, tokens: Tensor, prefix: Tensor) -> TokenView:
+        assert self.tokens is not None
+        known, probe = self.tokens, site.probe
+        view = TokenView(
+            tokens=tokens,
+            valid=known.valid,
+            visual=known.valid,
+            index=known.index,
+            position=torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape[:2]),
+            size=known.size,
+            prefix=prefix,
+            ids=self.ids,
+            layer=site.layer,
+        )
+        if probe is None:
+            return view
+        records = {k: self.recorder.record(self._attention(k)) for k in probe.layers}
+        columns = {k: self._columns(k) for k in probe.layers}
+        return replace(
+            view,
+            records=records,
+            columns=columns,
+            attended={k: cls_rows(r) for k, r in records.items()} if probe.queries else {},
+            keys={k: pick(r.key, columns[k]) for k, r in records.items()} if probe.keys else {},
+            values={k: pick(r.value, columns[k]) for k, r in records.items()} if probe.values else {},
+        )
+
+    def _columns(self, layer: int) -> Tensor:
+        assert self.tokens is not None
+        age = self._ages[resolve_layer(layer, len(self.layers), "ViT")]
+        return self.tokens.columns_at(age, layer) + self.family.prefix
+
+    def finish(self, trace: Trace, batch: int) -> None:
+        """Write the vision side into the trace; the only place that moves counts off the device."""
+        assert self.tokens is not None
+        counts = {id(t): t.counts() for t in (*self._entering, self.tokens, self._projected or self.tokens)}
+        trace.vision = [[counts[id(t)][b] + self.family.prefix for t in self._entering] for b in range(batch)]
+        trace.projector = counts[id(self._projected or self.tokens)]
+        trace.kept |= {place: tokens.kept() for place, tokens in self._kept.items()}
+        trace.note(self._notes)
+
+
+def _replace_forward(module: nn.Module, forward: Callable[..., Any], undo: Undo) -> None:
+    """Give this one instance another forward until `undo` runs; what it had before comes back."""
+    before = module.__dict__.get("forward")
+
+    def restore() -> None:
+        module.__dict__.pop("forward")
+        if before is not None:
+            module.__dict__["forward"] = before
+
+    module.__dict__["forward"] = types.MethodType(forward, module)
+    undo(restore)
+
+
+def cls_rows(record: Record) -> Attended:
+    """The CLS row of a vision layer."""
+    rows = torch.zeros(1, dtype=torch.long, device=record.query.device)
+    return Attended(
+        record.logits(rows), torch.ones(len(record.query), 1, dtype=torch.bool, device=rows.device)
+    )
