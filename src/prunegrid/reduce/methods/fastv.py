@@ -1,0 +1,64 @@
+"""FastV: one prune inside the language model, by the last token's attention (arXiv:2403.06764)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from prunegrid.reduce.methods.schedule import highest, share_of
+from prunegrid.reduce.places import Place, Probe, Site
+from prunegrid.reduce.reducer import ScoreReducer, budget
+from prunegrid.reduce.view import Reduction, TokenView
+from prunegrid.shape import ModelShape
+
+
+@dataclass(frozen=True)
+class FastV(ScoreReducer):
+    """At the input of LLM layer `layer` (K) keep the visual tokens with the highest attention in layer K - 1.
+
+    released: score_j = mean over heads of A[last prompt token, j]. paper: the average over ALL queries of what j
+    receives; the factor 1 / T does not change the order. [B, H, 1 or T, N] -> [B, N]; survivors stay in order and
+    keep their RoPE positions.
+
+    The official code finds the image at a hard-coded offset (three scripts, three offsets), scores sample 0 for
+    the whole batch, and runs layer K - 1 twice in one of its versions; here the placeholders tell, each sample
+    has its own scores, and every layer runs once. Cost: one row, 2 T D FLOPs (released); the attention of layer
+    K - 1 once more, block by block, 2 T^2 D (paper). KV caches of layers below K keep all tokens.
+    """
+
+    keep: int | float = 0.5
+    layer: int = 2
+    variant: Literal["released", "paper"] = "released"
+    rounding: Literal["nearest", "down"] = "nearest"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.variant not in ("released", "paper"):
+            raise ValueError(f"FastV: variant={self.variant!r} must be 'released' or 'paper'")
+        if self.rounding not in ("nearest", "down"):
+            raise ValueError(f"FastV: rounding={self.rounding!r} must be 'nearest' or 'down'")
+
+    def sites(self, shape: ModelShape) -> Sequence[Site]:
+        if not 1 <= self.layer < shape.llm.layers:
+            raise ValueError(
+                f"FastV: layer={self.layer} must lie in 1..{shape.llm.layers - 1}: the layer before it is read"
+            )
+        queries: Any = "last" if self.variant == "released" else None
+        return (Site(Place.PROMPT, self.layer, Probe((self.layer - 1,), queries)),)
+
+    def score(self, view: TokenView) -> Tensor:
+        if self.variant == "paper":
+            return view.received(self.layer - 1).mean(1)
+        return view.attention(self.layer - 1).mean(1).squeeze(1)
+
+    def reduce(self, site: Site, view: TokenView, state: Any) -> Reduction:
+        most = budget(self.keep, view.tokens.shape[1], "FastV")
+        if isinstance(self.keep, int):
+            counts = torch.full((len(view.tokens),), most, device=view.valid.device)
+        else:
+            counts = share_of(view.valid, self.keep, whole=self.rounding == "down")
+        return highest(self.score(view), view.valid, counts, most)

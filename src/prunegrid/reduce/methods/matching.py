@@ -1,0 +1,42 @@
+"""What merging methods share: from "who joins whom, with what share" to the mixing weights of a reduction."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from prunegrid.reduce.view import Reduction
+
+
+def mix(keep: Tensor, group: Tensor, share: Tensor, prefix: int) -> Reduction:
+    """Token j enters survivor group[b, j] with weight share[b, j]. keep [B, n], group, share [B, N].
+
+    Every token goes to one survivor at most (group -1: none), so one scatter fills the weights.
+    """
+    live = group >= 0
+    weights = share.new_zeros(*keep.shape, group.shape[1])
+    weights.scatter_(1, group.clamp_min(0)[:, None], (share * live)[:, None])
+    return Reduction(keep, weights=F.pad(weights, (prefix, 0)), group=group)
+
+
+def places(keep: Tensor, count: int) -> Tensor:
+    """keep [B, n] distinct tokens -> [B, count]: where each token stands in `keep`, -1 for those that do not."""
+    order = torch.arange(keep.shape[1], device=keep.device).expand(keep.shape)
+    return torch.full((keep.shape[0], count), -1, device=keep.device).scatter(1, keep, order)
+
+
+def others(keep: Tensor, count: int) -> Tensor:
+    """keep [B, n] distinct tokens -> the count - n other ones [B, count - n] in ascending order, without a sync."""
+    flags = torch.zeros(keep.shape[0], count, dtype=torch.int8, device=keep.device).scatter(1, keep, 1)
+    return flags.argsort(dim=1, stable=True)[:, : count - keep.shape[1]]
+
+
+def head_mean(keys: Tensor) -> Tensor:
+    """keys [B, H, N, Dh] -> unit vectors [B, N, Dh] fp32: mean over heads, then length 1."""
+    return F.normalize(keys.float().mean(1), dim=-1)
+
+
+def within(group: Tensor, slots: int, amount: Tensor) -> Tensor:
+    """Each token's own group's sum of `amount`. group, amount [B, N] -> [B, N]."""
+    return amount.new_zeros(len(group), slots).scatter_add(1, group, amount).gather(1, group)

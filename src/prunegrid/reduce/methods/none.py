@@ -1,0 +1,12 @@
+"""All tokens: the baseline that every other cell is compared with. No site, no hook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prunegrid.reduce.reducer import Reducer
+
+
+@dataclass(frozen=True)
+class Full(Reducer):
+    """Full tokens; bit-identical to plain `generate`."""

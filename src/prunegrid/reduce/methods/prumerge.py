@@ -1,0 +1,48 @@
+"""PruMerge: adaptive selection by CLS outliers (AITS), then merging the rest by nearest keys (TS).
+
+arXiv:2403.15388, Algorithm 1; official code 42Shawn/LLaVA-PruMerge at 097c041, token_prune_merge_advanced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from prunegrid.reduce.methods.merging import Merging
+from prunegrid.reduce.ops import first, top
+from prunegrid.reduce.places import Site
+from prunegrid.reduce.reducer import budget, check_budget
+from prunegrid.reduce.view import Reduction, TokenView
+
+
+@dataclass(frozen=True)
+class PruMerge(Merging):
+    """`select` iqr: as many tokens as there are outliers, per image. topk: `keep` of them (int, or a share).
+
+    The remainder token of the released code comes on top of the budget: m outliers give m + 1 tokens.
+    """
+
+    select: Literal["iqr", "topk"] = "iqr"
+    keep: int | float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.select not in ("iqr", "topk"):
+            raise ValueError(f"PruMerge: select={self.select!r} must be 'iqr' or 'topk'")
+        if self.select == "topk":
+            if self.keep is None:
+                raise ValueError("PruMerge: select=topk needs keep (a number of tokens or a share)")
+            check_budget(self.keep, "PruMerge")
+        elif self.keep is not None:
+            raise ValueError(
+                f"PruMerge: keep={self.keep} has no meaning with select=iqr, which finds its own number"
+            )
+
+    def reduce(self, site: Site, view: TokenView, state: Any) -> Reduction:
+        a = self.class_attention(view)
+        if self.keep is None:
+            counts = self.outliers(a, view.valid)
+        else:
+            counts = view.valid.sum(1).clamp_max(budget(self.keep, a.shape[1], "PruMerge"))
+        keep = top(a, int(counts.max()), view.valid)
+        return self.finish(view, a, keep, first(counts, keep.shape[1]), {"selected": counts.float()})

@@ -1,0 +1,24 @@
+"""The first tokens of the raster: PruMerge Table 4's "Sequential" sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from prunegrid.reduce.places import Place, Site
+from prunegrid.reduce.reducer import ScoreReducer
+from prunegrid.reduce.view import TokenView
+from prunegrid.shape import ModelShape
+
+
+@dataclass(frozen=True)
+class Sequential(ScoreReducer):
+    """The first `keep` patches in raster order: the top of the picture."""
+
+    def sites(self, shape: ModelShape) -> Sequence[Site]:
+        return (Site(Place.FEATURES),)
+
+    def score(self, view: TokenView) -> Tensor:
+        return -view.index.float()

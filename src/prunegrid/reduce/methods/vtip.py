@@ -1,0 +1,130 @@
+"""VTIP: prune in the ViT at the bend of the sorted class similarities, then bound the KV cache (no official code)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from prunegrid.reduce.methods.h2o import H2O
+from prunegrid.reduce.methods.schedule import highest
+from prunegrid.reduce.places import Place, Probe, Site
+from prunegrid.reduce.reducer import Host, Reducer
+from prunegrid.reduce.view import Reduction, TokenView
+from prunegrid.shape import ModelShape
+
+READINGS = ("progressive", "bend", "shifted", "literal")
+
+
+@dataclass(frozen=True)
+class VTIP(Reducer):
+    """Stage 1 sorts the CLS token's similarity to the n patches, d_1 >= ... >= d_n, and finds the bend
+    i* = argmax over 1 <= i < n of (n - i)(d_1 - d_i) / (d_1 - d_n). The paper multiplies i* by alpha = 0.075,
+    which cannot give its own counts (43 at most, 127 stated), so `reading` says what alpha means:
+
+    progressive (H1): after EVERY ViT layer that follows the first `after`, drop the round(alpha (n - i*)) lowest;
+    20 layers in LLaVA-1.5, about 22 % of the patches left on any long-tailed curve. The others act once, after
+    layer number `after`: bend (H2) keeps i*, shifted (H3) i* + round(alpha n), literal (H4) round(alpha i*).
+    At least 1 patch stays, in raster order; the CLS always. If all d are equal there is no bend: i* = n.
+
+    `similarity`: attention = softmax per head, then the mean over heads, of the layer just run; joined = one
+    softmax of q . k with heads concatenated; hidden = one softmax of the hidden states' dot products.
+    Stage 2 is H2O on all tokens with `heavy` and `recent` shares of the prompt: at 0.5 and 0.5 the cache stays at
+    the prompt's length. The prose says that it prunes "before feeding into LLM"; the published counts say that
+    prefill is untouched. Ints below the prompt's length prune right after prefill.
+
+    Cost: per layer one CLS row (2 N D) and a sort of N numbers; the ViT itself shrinks. Stage 2: see h2o.py.
+    """
+
+    stages: Literal["both", "first", "second"] = "both"
+    after: int = 3
+    alpha: float = 0.075
+    reading: Literal["progressive", "bend", "shifted", "literal"] = "progressive"
+    similarity: Literal["attention", "joined", "hidden"] = "attention"
+    heavy: int | float = 0.5
+    recent: int | float = 0.5
+    heads: Literal["each", "shared"] = "each"
+    scope: Literal["all", "visual"] = "all"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("stages", self.stages, ("both", "first", "second")),
+            ("reading", self.reading, READINGS),
+            ("similarity", self.similarity, ("attention", "joined", "hidden")),
+        ):
+            if value not in known:
+                raise ValueError(f"VTIP: {name}={value!r} must be one of {', '.join(map(repr, known))}")
+        if not 0 < self.alpha <= 1:
+            raise ValueError(f"VTIP: alpha={self.alpha} must lie in (0, 1]")
+        _ = self.cache  # refuses impossible budgets
+
+    @property
+    def cache(self) -> H2O:
+        """Stage 2."""
+        return H2O(self.heavy, self.recent, self.heads, self.scope)
+
+    def sites(self, shape: ModelShape) -> Sequence[Site]:
+        first: list[Site] = []
+        if self.stages != "second":
+            if shape.vision.prefix == 0:
+                raise ValueError("VTIP: this vision tower has no class token, whose similarities it sorts")
+            last = shape.vision.selected - 1  # whose output LLaVA reads
+            progressive = self.reading == "progressive"
+            if not 1 <= self.after <= last + 1 - progressive:
+                raise ValueError(f"VTIP: after={self.after} must lie in 1..{last + 1 - progressive}")
+            layers = range(self.after, last + 1) if progressive else (self.after - 1,)
+            first = [Site(Place.VISION, i, Probe((i,))) for i in layers]
+        return (*first, *(self.cache.sites(shape) if self.stages != "first" else ()))
+
+    def start(self, host: Host) -> Any:
+        return self.cache.start(host)
+
+    def reduce(self, site: Site, view: TokenView, state: Any) -> Reduction | None:
+        if site.place == Place.CACHE:
+            return self.cache.reduce(site, view, state)
+        assert site.layer is not None
+        score = self.score(view, site.layer)
+        bend = inflection(score, view.valid)
+        counts = kept(view.valid.sum(1), bend, self.alpha, self.reading)
+        r = highest(score, view.valid, counts, int(counts.max()))
+        return Reduction(r.keep, valid=r.valid, note={f"bend{site.layer}": bend.float()})
+
+    def score(self, view: TokenView, layer: int) -> Tensor:
+        """[B, N] fp32."""
+        if self.similarity == "attention":
+            return view.attention(layer).mean(1).squeeze(1)
+        if self.similarity == "joined":
+            logits = view.logits(layer)
+            joined = view.select(layer, logits.sum(1) * logits.shape[1] ** -0.5).squeeze(1)
+        else:
+            joined = (view.tokens.float() @ view.prefix[:, 0, :, None].float()).squeeze(2)
+            joined = joined * view.tokens.shape[2] ** -0.5
+        return torch.nan_to_num(joined.masked_fill(~view.valid, -torch.inf).softmax(1))
+
+
+def inflection(score: Tensor, valid: Tensor) -> Tensor:
+    """score, valid [B, N] -> int [B]: the 1-based bend of each sample's n valid scores; the smallest i where
+    several are best, n where all are equal. Nothing depends on the scale or offset of the scores."""
+    d = score.double().masked_fill(~valid, -torch.inf).sort(dim=1, descending=True).values
+    n = valid.sum(1, keepdim=True)
+    place = torch.arange(1, d.shape[1] + 1, device=d.device)
+    first, last = d[:, :1], d.gather(1, (n - 1).clamp_min(0))
+    gain = ((n - place) * (first - d)).masked_fill(place >= n, -1.0)
+    best = gain.argmax(1) + 1
+    return torch.where(((first == last) | (n < 2)).squeeze(1), n.squeeze(1), best)
+
+
+def kept(n: Tensor, bend: Tensor, alpha: float, reading: str) -> Tensor:
+    """int [B]: patches that one application leaves of n."""
+    if reading == "progressive":
+        count = n - (alpha * (n - bend).double()).round().long()
+    elif reading == "bend":
+        count = bend
+    elif reading == "shifted":
+        count = bend + (alpha * n.double()).round().long()
+    else:
+        count = (alpha * bend.double()).round().long()
+    return torch.minimum(count.clamp_min(1), n)

@@ -1,0 +1,1 @@
+"""Slow, independent references for the reduction methods: loops over tokens, no code of the package."""
