@@ -1,0 +1,1 @@
+"""Analytic cost: against hand-computed cases and against the published tables."""
