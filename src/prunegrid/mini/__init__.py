@@ -1,0 +1,1 @@
+"""The embedded mini model: drawn scenes with known answers, a small LLaVA in HuggingFace's classes, its training."""
