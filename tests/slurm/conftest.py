@@ -1,0 +1,50 @@
+"""One private cluster per flavour for all tests, started on first use."""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from .private_cluster import ClusterError, PrivateCluster
+from .workflow import SOURCE, Workflow
+
+if str(SOURCE) not in sys.path:
+    sys.path.insert(0, str(SOURCE))
+
+
+@pytest.fixture(scope="session", params=["plain", "accounting"])
+def cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PrivateCluster]:
+    """A running cluster, without and with accounting; skips with the reason if it cannot be started."""
+    folder = tmp_path_factory.mktemp("slurm") / "cluster"
+    for parent in [folder.parent, *folder.parent.parents]:
+        if parent == Path("/tmp"):
+            break
+        parent.chmod(0o755)  # mariadb runs as its own user
+    found = PrivateCluster(folder, nodes=4, accounting=request.param == "accounting")
+    try:
+        found.start()
+    except ClusterError as error:
+        pytest.skip(f"no private Slurm: {error}")
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def workflow(cluster: PrivateCluster, tmp_path: Path) -> Iterator[Callable[[str], Workflow]]:
+    """Makes the workflow of a test; with the test, its runs and all jobs of the cluster end."""
+    made: list[Workflow] = []
+
+    def make(snakefile: str) -> Workflow:
+        made.append(Workflow(tmp_path, cluster.conf, snakefile))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+    with contextlib.suppress(subprocess.SubprocessError):
+        cluster.client("scancel", "--user=root")
