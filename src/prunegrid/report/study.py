@@ -1,0 +1,123 @@
+"""Everything that a study's report consists of, written into one folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from prunegrid.report import figures, html, tables
+from prunegrid.report.histogram import study_histogram
+from prunegrid.report.overlay import Panel, gallery, panel, samples_with_pictures
+from prunegrid.report.provenance import provenance
+from prunegrid.report.results import Cell, Study, load_study
+from prunegrid.report.style import save
+from prunegrid.report.summary import Summary, summarise
+
+EXAMPLES = 4  # pictures with overlays
+_PANELS = 15  # methods on one picture; more are told, not drawn
+
+
+def build(results: Path, name: str, out: Path) -> Summary:
+    """Write index.html, table.{md,csv,html,txt}, front_{tokens,flops}, histogram and overlays/ into `out`."""
+    summary = summarise(load_study(results, name))
+    out.mkdir(parents=True, exist_ok=True)
+    title = summary.study.title
+    write(out / "table.txt", tables.render_text(summary))
+    write(out / "table.md", tables.markdown(summary))
+    write(out / "table.csv", tables.as_csv(summary))
+    write(out / "table.html", html.page(title, html.heading(summary) + html.table(summary)))
+    save(figures.front(summary, figures.TOKENS), out / "front_tokens")
+    save(figures.front(summary, figures.FLOPS), out / "front_flops")
+    save(study_histogram(summary), out / "histogram")
+    overlays = _overlays(summary, out / "overlays")
+    write(out / "index.html", html.page(title, _body(summary, out, overlays)))
+    return summary
+
+
+def write(file: Path, text: str) -> None:
+    """Write `text` so that a reader sees the old file or the new one."""
+    temporary = file.with_name(f".{file.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)
+
+
+def _overlays(summary: Summary, folder: Path) -> list[tuple[Path, str]]:
+    """A figure per example, (file, caption): the benchmarks take turns."""
+    shutil.rmtree(folder, ignore_errors=True)  # examples of an earlier plan must not stay
+    folder.mkdir(parents=True)
+    each = max(1, EXAMPLES // max(1, len(summary.columns)))
+    made: list[tuple[Path, str]] = []
+    for column in summary.columns:
+        cells = summary.finished(column)
+        for sample in samples_with_pictures(cells[0], each) if cells else []:
+            panels = _panels(cells, sample)
+            if len(panels) > 1 and len(made) < EXAMPLES:
+                file = folder / f"{len(made) + 1}_{column}"
+                save(gallery(panels), file, vector=False)
+                made.append((file.with_name(f"{file.name}.png"), _caption(cells, column, sample)))
+    return made
+
+
+def _panels(cells: Sequence[Cell], sample: str) -> list[Panel]:
+    drawn = (panel(cell, sample, cell.row) for cell in cells[:_PANELS])
+    return [each for each in drawn if each]
+
+
+def _caption(cells: Sequence[Cell], column: str, sample: str) -> str:
+    record = next((row for row in cells[0].records() if row["id"] == sample), {})
+    more = f"; {len(cells) - _PANELS} more methods are not drawn" if len(cells) > _PANELS else ""
+    answer = record.get("answer")
+    known = dict.fromkeys(map(str, answer if isinstance(answer, list) else [answer]))
+    expected = f"{column}, sample {sample}: expected answer “{' / '.join(known)}”"
+    return f"{expected}; below each picture what was said{more}."
+
+
+def _body(summary: Summary, out: Path, overlays: Sequence[tuple[Path, str]]) -> str:
+    parts = [html.heading(summary), _provenance_box(summary.study), "<h2>Table</h2>", html.table(summary)]
+    parts += ["<h2>Fronts</h2>"]
+    parts += [html.picture(out / "front_tokens.png", f"Score over tokens, {_FRONT_NOTE}")]
+    parts += [html.picture(out / "front_flops.png", f"Score over FLOPs, {_FRONT_NOTE}")]
+    parts += ["<h2>How many tokens the samples keep</h2>"]
+    parts += [html.picture(out / "histogram.png", "Ridges are scaled one by one; all benchmarks together.")]
+    if overlays:
+        parts += ["<h2>Where the kept tokens lie</h2>", _OVERLAY_NOTE]
+        parts += [html.picture(file, caption) for file, caption in overlays]
+    return "\n".join([*parts, _unfinished(summary.study)])
+
+
+_FRONT_NOTE = (
+    "95 % intervals; up and left is better. Points of one budget are set side by side around it; the step "
+    "line joins the scores that nothing cheaper reaches."
+)
+_OVERLAY_NOTE = (
+    '<p class="soft">Dropped patches are faded, kept ones are outlined. A merged token is a mixture of '
+    "several patches and has no place of its own, so it is only counted.</p>"
+)
+
+
+def _provenance_box(study: Study) -> str:
+    items = (
+        f"<dt>{escape(label)}</dt><dd>{'<br>'.join(map(escape, values))}</dd>"
+        for label, values in provenance(study).items()
+    )
+    return f"<dl>{''.join(items)}</dl>"
+
+
+def _unfinished(study: Study) -> str:
+    """Every failed cell with reason, log and the command that runs it again; the missing ones by name."""
+    parts = []
+    for cell in study.everything:
+        if failure := cell.failure:
+            said = {key: escape(str(failure.get(key))) for key in ("stage", "reason", "log", "rerun")}
+            tail = "\n".join(map(str, failure.get("log_tail") or []))
+            parts.append(
+                f'<p><b class="failed">{escape(cell.id)}</b> failed in {said["stage"]}: {said["reason"]}<br>'
+                f"Log <code>{said['log']}</code>, again: <code>{said['rerun']}</code></p>"
+                f"<pre>{escape(tail)}</pre>"
+            )
+    missing = [cell.id for cell in study.everything if cell.state == "missing"]
+    if missing:
+        parts.append(f'<p class="missing">Missing: {escape(", ".join(missing))}</p>')
+    return "\n".join(["<h2>Not finished</h2>", *parts]) if parts else ""
