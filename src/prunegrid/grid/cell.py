@@ -1,0 +1,107 @@
+"""THE definition of a cell: one entry of the ablation grid, and its ids."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from prunegrid.grid.errors import GridError
+
+NAME = re.compile(r"^[a-z0-9][a-z0-9_]*$")
+
+
+def digest(value: Any, length: int = 10) -> str:
+    """The first `length` hex digits of the sha256 of a JSON value, whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything that can change a number is a field; nothing else is.
+
+    model, reducer, task, tuning, decoding: the resolved options as plain JSON mappings. `data`: path -> md5 of the outs
+    of data.dvc that model and task read. `limit`: first questions only, so that a trial never overwrites a full run.
+    `version`: the scorer's. Paths, hardware and worker counts are not here.
+    """
+
+    model: Mapping[str, Any]
+    reducer: Mapping[str, Any]
+    task: Mapping[str, Any]
+    tuning: Mapping[str, Any]
+    decoding: Mapping[str, Any]
+    seed: int
+    limit: int | None
+    data: Mapping[str, str]
+    version: str
+
+    def __post_init__(self) -> None:
+        for part in ("model", "reducer", "task", "tuning"):
+            name = getattr(self, part).get("name", "")
+            if not NAME.fullmatch(str(name)):
+                raise GridError(
+                    f"{part} name {name!r} may hold lower-case letters, digits and _ only: it becomes a folder"
+                )
+
+    def prediction(self) -> dict[str, Any]:
+        """What the model's answers depend on: of data their content, wherever it lies."""
+        whole = asdict(self)
+        del whole["version"], whole["data"]
+        del whole["model"]["data"], whole["model"]["published"]
+        whole["model"]["path"] = self._content(self.model["path"])
+        whole["task"]["data"] = self._content(self.task["data"])
+        return whole
+
+    def _content(self, path: str) -> str:
+        """The md5 of the out that holds `path`, and the place inside it; a path in no out (a hub name) as it is."""
+        for out, md5 in self.data.items():
+            if path == out or path.startswith(f"{out}/"):
+                return md5 + path[len(out) :]
+        return path
+
+    def prediction_id(self) -> str:
+        return f"{self.label}-{digest(self.prediction())}"
+
+    def id(self) -> str:
+        """Prediction and scorer: a new scorer version costs no GPU hour."""
+        return f"{self.label}-{digest({**self.prediction(), 'version': self.version})}"
+
+    def adapter_id(self) -> str | None:
+        """What is trained for this cell, if anything."""
+        if self.tuning.get("name") == "none":
+            return None
+        trained = {**self.prediction(), "task": None, "decoding": None, "limit": None}
+        return f"{self.model['name']}-{self.tuning['name']}-{digest(trained)}"
+
+    @property
+    def label(self) -> str:
+        return f"{self.model['name']}-{self.reducer['name']}-{self.task['name']}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON, ids included: what cell.yaml holds."""
+        return {
+            "id": self.id(),
+            "prediction": self.prediction_id(),
+            "adapter": self.adapter_id(),
+            **asdict(self),
+        }
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Cell:
+        """Inverse of `to_dict`; refuses a cell whose id does not fit its content."""
+        try:
+            cell = cls(**{k: v for k, v in row.items() if k not in ("id", "prediction", "adapter")})
+            found = cell.id()
+        except (TypeError, KeyError, AttributeError) as error:
+            raise GridError(
+                f"cell {row.get('id', '?')} is not whole ({error}); plan its study again"
+            ) from error
+        if row.get("id", found) != found:
+            raise GridError(
+                f"cell {row['id']} was edited by hand: its content has the id {found}; edit conf/ and plan its study again"
+            )
+        return cell

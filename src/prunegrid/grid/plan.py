@@ -1,0 +1,151 @@
+"""conf/ -> plan: every cell of a study resolved once, written to results/cells/<id>/cell.yaml, cached by content."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prunegrid.grid.builder import Builder
+from prunegrid.grid.cell import Cell, digest
+from prunegrid.grid.code import code_hash, module_of
+from prunegrid.grid.data import outs
+from prunegrid.grid.options import Options
+from prunegrid.grid.study import Entry, Study, expand, load
+
+PREDICT = "prunegrid.run.predict"
+SCORE = "prunegrid.run.score"
+COST = "prunegrid.run.cost"
+SOURCE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study's cells as plain rows (the content of results/plan/<study>.json)."""
+
+    study: str
+    title: str
+    rows: list[dict[str, Any]]
+
+    def by_id(self) -> dict[str, dict[str, Any]]:
+        return {row["id"]: row for row in self.rows}
+
+
+def make(root: Path, results: Path, name: str, choose: Mapping[str, Any] | None = None) -> Plan:
+    """Plan study `name` of root/conf. Unchanged inputs are answered from results/plan/cache."""
+    choose = dict(choose or {})
+    key = digest({"inputs": _inputs(root), "study": name, "choose": choose}, 16)
+    cached = results / "plan" / "cache" / f"{key}.json"
+    if cached.exists():
+        made = json.loads(cached.read_text(encoding="utf-8"))
+    else:
+        study = load(root / "conf", name)
+        builder = Builder(Options.of(root / "conf"), outs(root), choose)
+        made = {**_document(study, expand(study, builder), root), "choose": choose}
+        write_atomic(cached, json.dumps(made, indent=1))
+    made = publish(results, made)
+    return Plan(name, made["title"], made["cells"])
+
+
+def publish(results: Path, made: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the plan, with the past of its rows, and each cell.yaml, where they differ from what is there."""
+    file = results / "plan" / f"{made['study']}.json"
+    before = json.loads(file.read_text(encoding="utf-8"))["cells"] if file.exists() else []
+    today = {row["id"] for row in made["cells"]}
+    made = {**made, "cells": [_with_past(row, before, today) for row in made["cells"]]}
+    write_atomic(file, json.dumps(made, indent=1))
+    for row in made["cells"]:
+        write_atomic(
+            results / "cells" / row["id"] / "cell.yaml", yaml.safe_dump(row["cell"], sort_keys=False)
+        )
+    return made
+
+
+def _with_past(
+    row: dict[str, Any], before: Sequence[Mapping[str, Any]], today: Collection[str]
+) -> dict[str, Any]:
+    """`was`: the id that stood in this place of the table before its configuration or data changed."""
+
+    def place(r: Mapping[str, Any]) -> tuple[Any, ...]:
+        return (r["model"], r["row"], r["column"], r["seed"], r["cell"]["limit"])
+
+    there = [b for b in before if place(b) == place(row)]
+    own = [b.get("was") for b in there if b["id"] == row["id"]]
+    gone = [b["id"] for b in there if b["id"] not in today]
+    was = next(filter(None, [*own, *gone]), None)
+    return {**row, "was": was} if was else row
+
+
+def _document(study: Study, entries: Iterable[Entry], root: Path) -> dict[str, Any]:
+    return {
+        "study": study.name,
+        "title": study.title,
+        "source": study.source,
+        "layout": dict(study.layout),
+        "published": dict(study.published),
+        "cells": [_row(entry, root) for entry in entries],
+    }
+
+
+def _row(entry: Entry, root: Path) -> dict[str, Any]:
+    cell = entry.cell
+    return {
+        "id": cell.id(),
+        "prediction": cell.prediction_id(),
+        "adapter": cell.adapter_id(),
+        "row": entry.row,
+        "column": entry.column,
+        "seed": cell.seed,
+        "support": entry.support,
+        "baseline": entry.baseline,
+        "blind": entry.blind,
+        "like": entry.like,
+        "published": entry.published,
+        "model": cell.model["name"],
+        "reducer": dict(cell.reducer),
+        "task": dict(cell.task),
+        "tuning": dict(cell.tuning),
+        "code": accepted(root, predict_code(cell)),
+        "scorer": accepted(root, score_code(cell)),
+        "costing": accepted(root, code_hash([COST])),
+        "cell": cell.to_dict(),
+    }
+
+
+def predict_code(cell: Cell) -> str:
+    """Hash of the code that a prediction runs: its method, its task, the core."""
+    targets = (cell.reducer["_target_"], cell.task["_target_"])
+    return code_hash([PREDICT, *(module_of(t) for t in targets)])
+
+
+def score_code(cell: Cell) -> str:
+    """Hash of the code that a score runs."""
+    return code_hash([SCORE, module_of(cell.task["_target_"])])
+
+
+def accepted(root: Path, code: str) -> str:
+    """The hash that `prunegrid accept` declared equal to this one, or the hash itself."""
+    file = root / "conf" / "accepted.yaml"
+    known = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+    return str((known or {}).get(code, code))
+
+
+def _inputs(root: Path) -> str:
+    """Digest of everything a plan is made from: configuration, data.dvc, the package's sources."""
+    files = [*sorted((root / "conf").rglob("*.yaml")), root / "data.dvc", *sorted(SOURCE.rglob("*.py"))]
+    return digest([[str(f.name), f.read_text(encoding="utf-8")] for f in files if f.exists()], 16)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write under a temporary name and rename; a file that already says the same is not touched."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

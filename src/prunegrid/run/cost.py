@@ -1,0 +1,89 @@
+"""Stage `cost`: a cell's token counts and analytic FLOPs from its trace. No GPU, no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prunegrid.cost import TokenSchedule, equivalent_tokens, flops
+from prunegrid.grid.cell import Cell
+from prunegrid.run.files import Files, read_finished, write_json
+from prunegrid.shape import ModelShape
+
+CONVENTION = "exact"
+PARTS = ("vision", "projector", "prefill", "decode")
+
+
+def cost(cell: Cell, results: Path, root: Path) -> None:
+    """Write cost.json of a cell: kept tokens, equivalent tokens, mean FLOPs per sample by part.
+
+    FLOPs count the ViT layers that LLaVA needs (transformers runs the unused last ones too) and no reducer's own work.
+    """
+    files = Files.of(results, cell)
+    rows = read_finished(files.prediction, "trace.jsonl", f"run `prunegrid rerun {files.cell_id}`")
+    config = json.loads((root / cell.model["path"] / "config.json").read_text(encoding="utf-8"))
+    shape = ModelShape.from_config(config)
+    schedule = _schedule(rows, shape)
+    parts = {part: flops(shape, schedule, CONVENTION, part) / len(rows) for part in PARTS}
+    visual = [row["visual"][0] if row["visual"] else 0 for row in rows]
+    made: dict[str, Any] = {
+        "convention": CONVENTION,
+        "tokens": {
+            "mean": sum(r["projector"] for r in rows) / len(rows),
+            "min": min(r["projector"] for r in rows),
+            "max": max(r["projector"] for r in rows),
+            "llm_mean": sum(visual) / len(visual),
+        },
+        "equivalent_tokens": sum(_equivalent(shape, r) for r in rows) / len(rows),
+        "flops": {
+            "vision": parts["vision"],
+            "projector": parts["projector"],
+            "llm_prefill": parts["prefill"],
+            "llm_decode": parts["decode"],
+            "total": sum(parts.values()),
+        },
+        "relative_flops": _relative(rows, shape, sum(parts.values())),
+    }
+    write_json(files.cell / "cost.json", made)
+
+
+def _schedule(rows: list[dict[str, Any]], shape: ModelShape) -> TokenSchedule:
+    """A row's cache counts the steps of its whole batch; a sample's own steps end with its answer."""
+    new = [row["new_tokens"] for row in rows]
+    prompt = [row["prompt"] for row in rows]
+    trace: dict[str, Any] = {
+        "vision": [row["vision"][: shape.vision.selected] for row in rows],
+        "projector": [row["projector"] for row in rows],
+        "prompt": prompt,
+        "new_tokens": new,
+    }
+    if all(row.get("cache") for row in rows):
+        own = lambda held, entered, n: min(held, entered + n - 1)  # noqa: E731
+        trace["cache"] = [
+            [own(h, e, n) for h, e in zip(row["cache"], row["prompt"], strict=True)]
+            for row, n in zip(rows, new, strict=True)
+        ]
+    return TokenSchedule.from_trace(trace)
+
+
+def _equivalent(shape: ModelShape, row: Mapping[str, Any]) -> float:
+    """Visual tokens that, kept through all LLM layers, would cost the same prefill."""
+    text = row["prompt"][0] - row["visual"][0]
+    return equivalent_tokens(shape, row["prompt"], CONVENTION) - text
+
+
+def _relative(rows: list[dict[str, Any]], shape: ModelShape, total: float) -> float:
+    """Share of the FLOPs that the same prompts and answer lengths take with all tokens."""
+    full = [
+        {
+            "vision": [shape.vision.tokens] * shape.vision.layers,
+            "projector": shape.visual_tokens,
+            "prompt": [row["prompt"][0] - row["visual"][0] + shape.visual_tokens] * shape.llm.layers,
+            "new_tokens": row["new_tokens"],
+        }
+        for row in rows
+    ]
+    schedule = _schedule(full, shape)
+    return total / (sum(flops(shape, schedule, CONVENTION, part) for part in PARTS) / len(rows))

@@ -1,0 +1,201 @@
+"""The commands that people type: ls, show, plan, rerun, accept."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prunegrid.grid.errors import GridError, unknown
+from prunegrid.grid.plan import make
+from prunegrid.run.files import read_json
+from prunegrid.run.state import state
+
+
+def add(commands: Any) -> None:
+    """Add the grid commands to the parser."""
+    plan = _study(commands, "plan", _plan, "write a study's cells")
+    plan.add_argument("--json", action="store_true")
+    ls = _study(commands, "ls", _ls, "list a study's cells with their state")
+    ls.add_argument("--json", action="store_true", help="machine-readable")
+    show = commands.add_parser("show", help="configuration, provenance, scores and paths of a cell")
+    show.add_argument("cell", help="a cell id, or the beginning of one")
+    show.set_defaults(run=_show)
+    rerun = commands.add_parser("rerun", help="compute one cell again and print old -> new")
+    rerun.add_argument("cell", help="a cell id, or the beginning of one")
+    rerun.add_argument(
+        "--profile", default="workflow/profiles/local", help="Snakemake profile to run it with"
+    )
+    rerun.add_argument("--study", default=None, help="a study that holds it (default: found)")
+    rerun.set_defaults(run=_rerun)
+    accept = commands.add_parser("accept", help="declare that a change of code changed no result of a cell")
+    accept.add_argument("cell", help="a cell id, or the beginning of one")
+    accept.set_defaults(run=_accept)
+    table = commands.add_parser("cost-table", help="a published cost table beside our own figures")
+    table.add_argument("name", nargs="?", help="which; none lists them")
+    table.add_argument("--json", action="store_true")
+    table.set_defaults(run=_cost_table)
+
+
+def _study(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    command.add_argument("study", nargs="?", default="demo")
+    command.add_argument("--limit", type=int, help="first questions of each task only")
+    command.set_defaults(run=run)
+    return command
+
+
+def _rows(arguments: argparse.Namespace, study: str) -> list[dict[str, Any]]:
+    choose = {} if getattr(arguments, "limit", None) is None else {"limit": arguments.limit}
+    return make(arguments.root, arguments.results, study, choose).rows
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    rows = _rows(arguments, arguments.study)
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+        return
+    predictions = {row["prediction"] for row in rows}
+    print(
+        f"{arguments.study}: {len(rows)} cells, {len(predictions)} predictions; written to {arguments.results}/cells"
+    )
+
+
+def _ls(arguments: argparse.Namespace) -> None:
+    listed = []
+    for row in _rows(arguments, arguments.study):
+        now = state(arguments.results, row)
+        listed.append(
+            {k: row[k] for k in ("id", "row", "column", "seed", "support")}
+            | {"state": now.name, "why": now.why}
+        )
+    if arguments.json:
+        print(json.dumps(listed, indent=1))
+        return
+    width = max(len(r["id"]) for r in listed)
+    for r in listed:
+        print(f"{r['state']:8} {r['id']:{width}}  {r['row']} | {r['column']}{'  (compared with)' if r['support'] else ''}"
+              f"{'  ' + r['why'] if r['why'] else ''}")  # fmt: skip
+    counts = {
+        name: sum(r["state"] == name for r in listed) for name in ("done", "missing", "stale", "failed")
+    }
+    print(", ".join(f"{n} {name}" for name, n in counts.items() if n) + f"; {len(listed)} in all")
+
+
+def find(results: Path, prefix: str) -> str:
+    """The one cell whose id starts with `prefix`. Unknown or ambiguous is an error that lists near ones."""
+    known = sorted(p.parent.name for p in (results / "cells").glob("*/cell.yaml"))
+    hits = [k for k in known if k.startswith(prefix)]
+    if prefix in hits:
+        return prefix
+    if len(hits) == 1:
+        return hits[0]
+    if hits:
+        raise GridError(f"{prefix!r} is the beginning of {len(hits)} cells: {', '.join(hits[:8])}")
+    raise unknown("cell", prefix, known, f"{results}/cells")
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    cell = find(arguments.results, arguments.cell)
+    folder = arguments.results / "cells" / cell
+    made = yaml.safe_load((folder / "cell.yaml").read_text(encoding="utf-8"))
+    prediction = arguments.results / "predictions" / made["prediction"]
+    print(yaml.safe_dump(made, sort_keys=False).rstrip())
+    for title, file in (
+        ("failed", prediction / "failed.json"),
+        ("failed", folder / "failed.json"),
+        ("score", folder / "score.json"),
+        ("beside its twins", folder / "paired.json"),
+        ("cost", folder / "cost.json"),
+        ("provenance", prediction / "provenance.json"),
+    ):
+        if file.exists():
+            found = read_json(file, "")
+            found.pop("cell", None)
+            print(f"\n# {title}: {file}\n{yaml.safe_dump(found, sort_keys=False).rstrip()}")
+
+
+def _score_of(results: Path, cell: str) -> str:
+    file = results / "cells" / cell / "score.json"
+    if not file.exists():
+        return "none"
+    made = read_json(file, "")
+    return f"{made['primary']} {made['metrics'][made['primary']]:.4f}"
+
+
+def _rerun(arguments: argparse.Namespace) -> int:
+    """Force the cell's prediction through the same DAG; what depends on it follows, nothing else."""
+    cell = find(arguments.results, arguments.cell)
+    study = arguments.study or _study_of(arguments.results, cell)
+    plan = read_json(arguments.results / "plan" / f"{study}.json", f"run `prunegrid plan {study}`")
+    made = yaml.safe_load((arguments.results / "cells" / cell / "cell.yaml").read_text(encoding="utf-8"))
+    before, records = _score_of(arguments.results, cell), f"predictions/{made['prediction']}/records.jsonl"
+    _keep_old(arguments.results / "predictions" / made["prediction"])
+    chosen = [
+        f"{key}={value}" for key, value in plan.get("choose", {}).items()
+    ]  # as when the study was planned
+    command = [
+        sys.executable, "-m", "snakemake", "--directory", str(arguments.root), "--snakefile",
+        str(arguments.root / "Snakefile"), "--profile", arguments.profile,
+        "--config", f"study={study}", *chosen, "--forcerun", str(Path("results") / records),
+    ]  # fmt: skip
+    print(" ".join(command), flush=True)
+    code = subprocess.run(command, check=False).returncode
+    print(f"{cell}: {before} -> {_score_of(arguments.results, cell)}")
+    return code
+
+
+def _study_of(results: Path, cell: str) -> str:
+    for file in sorted((results / "plan").glob("*.json")):
+        if any(row["id"] == cell for row in json.loads(file.read_text(encoding="utf-8"))["cells"]):
+            return file.stem
+    raise GridError(f"no planned study holds {cell}; name one with --study")
+
+
+def _keep_old(prediction: Path) -> None:
+    """Copy the finished prediction aside: Snakemake deletes outputs before it makes them anew."""
+    if not (prediction / "records.jsonl").exists():
+        return
+    old = prediction / "old"
+    number = len(list(old.glob("*"))) + 1 if old.exists() else 1
+    target = old / f"{number:03d}"
+    target.mkdir(parents=True)
+    for name in ("records.jsonl", "trace.jsonl", "provenance.json", "timing.json"):
+        if (prediction / name).exists():
+            shutil.copy2(prediction / name, target / name)
+
+
+def _accept(arguments: argparse.Namespace) -> None:
+    """Map the current code hash of a cell to the one that its results were made with (conf/accepted.yaml)."""
+    cell = find(arguments.results, arguments.cell)
+    study = _study_of(arguments.results, cell)
+    row = next(r for r in _rows(arguments, study) if r["id"] == cell)
+    made = read_json(
+        arguments.results / "predictions" / row["prediction"] / "provenance.json", "nothing to accept yet"
+    )
+    if made["code"] == row["code"]:
+        print(f"{cell}: its code is the one that its results were made with")
+        return
+    file = arguments.root / "conf" / "accepted.yaml"
+    known = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}) if file.exists() else {}
+    known[row["code"]] = made["code"]
+    head = "# Code hashes declared equal in results to earlier ones: new -> old (`prunegrid accept`).\n"
+    file.write_text(head + yaml.safe_dump(known), encoding="utf-8")
+    print(f"{file}: {row['code']} counts as {made['code']}")
+
+
+def _cost_table(arguments: argparse.Namespace) -> None:
+    from prunegrid.cost import tables
+
+    if not arguments.name:
+        print("\n".join(tables.names()))
+        return
+    if arguments.name not in tables.names():
+        raise unknown("cost table", arguments.name, tables.names(), "cost-table")
+    print(tables.render(arguments.name, arguments.json))

@@ -1,0 +1,39 @@
+"""The command line: `prunegrid <command>` or `python -m prunegrid <command>`. Light until a stage needs torch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from prunegrid.grid.errors import GridError
+from prunegrid.run import grid_commands, stages
+from prunegrid.run.build import BuildError
+from prunegrid.run.files import ResultError
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="prunegrid", description="Ablation grids of visual-token reduction.")
+    made.add_argument("--root", type=Path, default=Path(), help="the project folder (default: here)")
+    made.add_argument("--results", type=Path, default=None, help="the results folder (default: ROOT/results)")
+    commands = made.add_subparsers(dest="command", required=True)
+    grid_commands.add(commands)
+    stages.add(commands)
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; the user's errors come out as one clear line, exit code 2."""
+    from prunegrid.tasks import TaskError
+
+    arguments = parser().parse_args(argv)
+    arguments.results = arguments.results or arguments.root / "results"
+    try:
+        return int(arguments.run(arguments) or 0)
+    except (GridError, BuildError, ResultError, TaskError) as error:
+        print(f"prunegrid: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

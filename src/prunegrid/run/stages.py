@@ -1,0 +1,118 @@
+"""The commands that rules run: one stage of one cell each. A failure leaves failed.json with its reason."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import traceback
+from pathlib import Path
+from typing import Any
+
+from prunegrid.run.files import Files, read_cell, read_json, write_json
+
+
+def add(commands: Any) -> None:
+    """Add the stage commands to the parser."""
+    for name, run, text in (
+        ("predict", _predict, "answer a cell's questions"),
+        ("score", _score, "judge a cell's answers"),
+        ("cost", _cost, "count a cell's tokens and FLOPs"),
+        ("compare", _compare, "set a cell beside its full-token and blind twins"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("cell", type=Path, help="path of a cell.yaml")
+        command.set_defaults(run=run, stage=name)
+        if name == "predict":
+            command.add_argument(
+                "--code", default="unknown", help="hash of the code that runs, for provenance"
+            )
+            command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
+        if name == "compare":
+            command.add_argument("--baseline", help="id of the full-token cell")
+            command.add_argument("--blind", help="id of the cell without visual tokens")
+
+    data = commands.add_parser("data", help="fetch and verify data")
+    data.add_argument("verb", choices=["pull"])
+    data.add_argument("path", help="an out of data.dvc")
+    data.add_argument("--md5", required=True)
+    data.add_argument("--stamp", type=Path, required=True)
+    data.set_defaults(run=_data)
+    mini = commands.add_parser("mini", help="the embedded model: its bars")
+    mini.add_argument("verb", choices=["report"])
+    mini.set_defaults(run=_mini)
+    wrapup = commands.add_parser("wrapup", help="table, failures and where to look, after a run")
+    wrapup.add_argument("study")
+    wrapup.add_argument("--store", default="sqlite:///mlflow.db", help="where MLflow keeps its runs")
+    wrapup.set_defaults(run=_wrapup)
+
+
+def _data(arguments: argparse.Namespace) -> None:
+    from prunegrid.run.data import pull
+
+    pull(arguments.root, arguments.path, arguments.md5, arguments.stamp)
+
+
+def _mini(arguments: argparse.Namespace) -> int:
+    from prunegrid.run.mini_report import report
+
+    bars = report(arguments.root, arguments.results)
+    print((arguments.results / "mini" / "report.md").read_text(encoding="utf-8"))
+    return 0 if all(b.met for b in bars) else 1
+
+
+def _wrapup(arguments: argparse.Namespace) -> int:
+    from prunegrid.run.wrapup import wrap_up
+
+    return wrap_up(arguments.root, arguments.results, arguments.study, arguments.store)
+
+
+def _guarded(arguments: argparse.Namespace, work: Any) -> None:
+    """Run a stage; on failure write what a report needs, then fail."""
+    cell = read_cell(arguments.cell)
+    files = Files.of(arguments.results, cell)
+    where = files.prediction if arguments.stage == "predict" else files.cell
+    try:
+        work(cell)
+    except Exception as error:
+        lines = traceback.format_exc().splitlines()
+        write_json(
+            where / "failed.json",
+            {
+                "stage": arguments.stage,
+                "reason": f"{type(error).__name__}: {error}",
+                "log": f"logs/{arguments.stage}/{where.name}.log",
+                "log_tail": lines[-20:],
+                "rerun": shlex.join(["prunegrid", "rerun", files.cell_id]),
+            },
+        )
+        raise
+    old = where / "failed.json"
+    if old.exists() and read_json(old, "delete it")["stage"] == arguments.stage:
+        old.unlink()  # another stage's failure stands until that stage has run
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from prunegrid.run.predict import predict
+
+    _guarded(
+        arguments,
+        lambda cell: predict(cell, arguments.results, arguments.root, arguments.code, arguments.device),
+    )
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    from prunegrid.run.score import score
+
+    _guarded(arguments, lambda cell: score(cell, arguments.results))
+
+
+def _cost(arguments: argparse.Namespace) -> None:
+    from prunegrid.run.cost import cost
+
+    _guarded(arguments, lambda cell: cost(cell, arguments.results, arguments.root))
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from prunegrid.run.compare import compare
+
+    _guarded(arguments, lambda cell: compare(cell, arguments.results, arguments.baseline, arguments.blind))

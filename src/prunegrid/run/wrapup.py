@@ -1,0 +1,48 @@
+"""The end of a run: the table, every failed cell with its reason and the command that repeats it, where to look."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from prunegrid.run.files import read_json
+from prunegrid.run.state import state
+
+
+def wrap_up(root: Path, results: Path, study: str, store: str) -> int:
+    """Track what failed, write the report of what is there, print the table. 1 if a cell failed."""
+    plan = results / "plan" / f"{study}.json"
+    rows: list[dict[str, Any]] = read_json(plan, f"run `prunegrid plan {study}`")["cells"]
+    states = {row["id"]: state(results, row) for row in rows}
+    failed = [row for row in rows if states[row["id"]].name == "failed"]
+    for row in failed:
+        _module("prunegrid.track", "cell", results, study, "--store", store, "--cell", row["id"])
+    unfinished = [row for row in rows if states[row["id"]].name != "done" and not row["support"]]
+    if unfinished:  # the rule `study` did not run: the page says "n of m"
+        _module("prunegrid.report", "study", results, study, "--out", str(results / "studies" / study))
+        _module("prunegrid.track", "study", results, study, "--store", store)
+    _module("prunegrid.report", "text", results, study)
+    for row in failed:
+        _print_failure(results, row)
+    shown = [row for row in rows if not row["support"]]
+    done = sum(states[row["id"]].name == "done" for row in shown)
+    print(f"\n{done} of {len(shown)} cells done.  Report: {results / 'studies' / study / 'index.html'}")
+    print(f"Dashboard: {Path(sys.executable).with_name('mlflow')} ui --backend-store-uri {store}")
+    return 1 if failed else 0
+
+
+def _module(module: str, verb: str, results: Path, study: str, *more: str) -> None:
+    command = [sys.executable, "-m", module, verb, "--results", str(results), "--study", study, *more]
+    subprocess.run(command, check=False)
+
+
+def _print_failure(results: Path, row: dict[str, Any]) -> None:
+    for folder in (results / "predictions" / row["prediction"], results / "cells" / row["id"]):
+        if (folder / "failed.json").exists():
+            made = read_json(folder / "failed.json", "")
+            print(
+                f"\nFAILED {row['id']} ({row['row']} | {row['column']}) in {made['stage']}: {made['reason']}"
+            )
+            print(f"  log:   {made['log']}\n  again: {made['rerun']}")

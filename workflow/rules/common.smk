@@ -1,0 +1,120 @@
+# Functions for the rules: the plan, and what each cell needs. No rules, no logic of the grid.
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+from prunegrid.grid.data import stamp
+from prunegrid.grid.errors import GridError
+from prunegrid.grid.plan import make
+
+validate(config, "../schemas/config.schema.yaml")
+
+STUDY = config["study"]
+PYTHON = sys.executable
+STORE = config["mlflow"]
+shell.prefix(
+    f"export PATH={Path(PYTHON).parent}:$PATH; "
+)  # `python` is the one that runs this
+
+
+def load_plan():
+    """Plan in the main process; a job reads what the main process wrote."""
+    written = Path("results/plan") / f"{STUDY}.json"
+    if not workflow.is_main_process and written.exists():
+        return json.loads(written.read_text(encoding="utf-8"))["cells"]
+    choose = {k: config[k] for k in ("model", "limit") if config.get(k) is not None}
+    try:
+        return make(Path(), Path("results"), STUDY, choose).rows
+    except GridError as error:
+        raise WorkflowError(
+            f"the study {STUDY!r} cannot be planned: {error}"
+        ) from error
+
+
+ROWS = load_plan()
+CELLS = {row["id"]: row for row in ROWS}
+PREDICTIONS = {row["prediction"]: row for row in ROWS}
+DATA = {
+    stamp(path): (path, md5)
+    for row in ROWS
+    for path, md5 in row["cell"]["data"].items()
+}
+
+
+wildcard_constraints:
+    cell="[a-z0-9_]+-[a-z0-9_]+-[a-z0-9_]+-[0-9a-f]{10}",
+    prediction="[a-z0-9_]+-[a-z0-9_]+-[a-z0-9_]+-[0-9a-f]{10}",
+    study="[a-z0-9_]+",
+    out="[A-Za-z0-9_]+",
+
+
+def data_stamps(row):
+    return [
+        f"results/data/{stamp(path)}.json" for path in row["cell"]["data"]
+    ]
+
+
+def prediction_inputs(wildcards):
+    """The data that model and task read, and the trace that sets the budget."""
+    row = PREDICTIONS[wildcards.prediction]
+    files = data_stamps(row)
+    if row["like"]:
+        files.append(f"results/predictions/{row['like']}/trace.jsonl")
+    return files
+
+
+def of_prediction(field):
+    return lambda wildcards: PREDICTIONS[wildcards.prediction][field]
+
+
+def of_cell(field):
+    return lambda wildcards: CELLS[wildcards.cell][field]
+
+
+def cell_file(wildcards):
+    """The cell.yaml that a prediction is run from: the first cell that has it."""
+    return f"results/cells/{PREDICTIONS[wildcards.prediction]['id']}/cell.yaml"
+
+
+def counts_to_compare(wildcards):
+    row = CELLS[wildcards.cell]
+    ids = [wildcards.cell, row["baseline"], row["blind"]]
+    return [
+        f"results/cells/{cell}/counts.json" for cell in dict.fromkeys(filter(None, ids))
+    ]
+
+
+def twins(wildcards):
+    row = CELLS[wildcards.cell]
+    return " ".join(f"--{k} {row[k]}" for k in ("baseline", "blind") if row[k])
+
+
+def tracked_cells():
+    return [
+        f"results/tracked/{STUDY}/{row['id']}.json"
+        for row in ROWS
+        if not row["support"]
+    ]
+
+
+def announce():
+    """The banner of a run."""
+    shown = [row for row in ROWS if not row["support"]]
+    models = ", ".join(sorted({row["model"] for row in ROWS}))
+    limit = f", first {config['limit']} questions" if config.get("limit") else ""
+    print(
+        f"\n  PruneGrid  study {STUDY}  model {models}  {len(shown)} cells, "
+        f"{len(PREDICTIONS)} predictions{limit}\n",
+        file=sys.stderr,
+    )
+
+
+def wrap_up():
+    """The table, failed cells with the way to run them again, and where to look. Never hides the run's own result."""
+    subprocess.run(
+        [PYTHON, "-m", "prunegrid", "wrapup", STUDY, "--store", STORE], check=False
+    )

@@ -1,0 +1,43 @@
+# From answers to numbers: light, local, and redone without a GPU.
+rule score:
+    input:
+        records=lambda wildcards: f"results/predictions/{CELLS[wildcards.cell]['prediction']}/records.jsonl",
+    output:
+        score="results/cells/{cell}/score.json",
+        counts="results/cells/{cell}/counts.json",
+        judged="results/cells/{cell}/judged.jsonl",
+    log:
+        "logs/score/{cell}.log",
+    localrule: True
+    params:
+        scorer=of_cell("scorer"),
+    shell:
+        "python -m prunegrid score results/cells/{wildcards.cell}/cell.yaml > {log} 2>&1"
+
+
+rule cost:
+    input:
+        trace=lambda wildcards: f"results/predictions/{CELLS[wildcards.cell]['prediction']}/trace.jsonl",
+    output:
+        "results/cells/{cell}/cost.json",
+    params:
+        costing=of_cell("costing"),
+    log:
+        "logs/cost/{cell}.log",
+    localrule: True
+    shell:
+        "python -m prunegrid cost results/cells/{wildcards.cell}/cell.yaml > {log} 2>&1"
+
+
+rule compare:
+    input:
+        counts_to_compare,
+    output:
+        "results/cells/{cell}/paired.json",
+    log:
+        "logs/compare/{cell}.log",
+    localrule: True
+    params:
+        twins=twins,
+    shell:
+        "python -m prunegrid compare results/cells/{wildcards.cell}/cell.yaml {params.twins} > {log} 2>&1"
