@@ -16,7 +16,7 @@ from transformers import (
     LogitsProcessor,
 )
 
-from prunegrid.reduce import Place, ReducedVLM, Reducer, Reduction, Site, TokenView, Trace
+from prunegrid.reduce import Place, Probe, ReducedVLM, Reducer, Reduction, Site, TokenView, Trace
 from prunegrid.shape import ModelShape
 
 from . import oracle
@@ -187,6 +187,17 @@ def answer(model: Any, reducer: Reducer, inputs: Inputs, new: int = 4, ids: Sequ
     return Answer(tokens, torch.stack(scores.steps, 1), trace)
 
 
+def look(model: Any, inputs: Inputs, site: Site, *before: tuple[Site, Act], act: Act = nothing) -> TokenView:
+    """The view at `site` after `before` acted."""
+    reducer = plan(*before, (site, act))
+    answer(model, reducer, inputs, new=1)
+    return reducer.seen[-1]
+
+
+def probed(site: Site, *layers: int, **options: object) -> Site:
+    return Site(site.place, site.layer, Probe(layers, **options), site.scope)  # type: ignore[arg-type]
+
+
 def prompt_of(model: Any, inputs: Inputs, b: int, visual: Tensor | None = None) -> tuple[Tensor, range]:
     """Sample b's embedded prompt [T, D] and where its visual tokens stand; all features unless `visual` [n, D]."""
     alone = one(inputs, b)
@@ -198,3 +209,15 @@ def prompt_of(model: Any, inputs: Inputs, b: int, visual: Tensor | None = None) 
 def close(got: Tensor, want: Tensor) -> None:
     """Equal but for rounding, measured on the scale of the values."""
     torch.testing.assert_close(got, want, rtol=1e-4, atol=2e-5 * max(1.0, float(want.abs().max())))
+
+
+# A site at every place, for samples "0" and "1"; 4 visual tokens enter the language model, 3 stay.
+EVERYWHERE: tuple[tuple[Site, Act], ...] = (
+    (at(Place.IMAGE), fixed(*range(14))),
+    (Site(Place.VISION, 0, Probe((0,))), fixed(*range(12))),
+    (at(Place.VISION, 1, mid=True, proportional=True), ragged({"0": range(10), "1": range(7)})),
+    (Site(Place.FEATURES, probe=Probe((1,))), fixed(5, 2, 3, 1, 0)),
+    (at(Place.EMBEDS), fixed(4, 3, 2, 1)),
+    (Site(Place.PROMPT, 2, Probe((1,), queries="last"), positions="renumber"), fixed(0, 1, 3)),
+    (Site(Place.CACHE, 1, Probe((1,), queries=None)), fixed(0)),
+)

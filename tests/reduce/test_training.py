@@ -23,7 +23,6 @@ from .lab import (
     Plan,
     answer,
     at,
-    batch,
     close,
     draw,
     fixed,
@@ -206,9 +205,7 @@ def test_logits_of_one_pass_are_those_of_the_first_step(model: Model, inputs: In
         assert trace.prompt == got.trace.prompt and trace.kept == got.trace.kept
 
 
-def test_without_a_reduction_the_loss_is_that_of_transformers(trained: Model) -> None:
-    """Without padding; padded prompts would need their positions there, too."""
-    inputs = batch((5, 5), before=(1, 1))
+def test_without_a_reduction_the_loss_is_that_of_transformers(trained: Model, inputs: Inputs) -> None:
     loss, grads = step(trained, Reducer(), inputs)
     trained.zero_grad()
     want = trained(**inputs, labels=labels_of(inputs)).loss

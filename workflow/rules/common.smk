@@ -53,9 +53,7 @@ wildcard_constraints:
 
 
 def data_stamps(row):
-    return [
-        f"results/data/{stamp(path)}.json" for path in row["cell"]["data"]
-    ]
+    return [f"results/data/{stamp(path)}.json" for path in row["cell"]["data"]]
 
 
 def prediction_inputs(wildcards):

@@ -20,11 +20,11 @@ rule cost:
         trace=lambda wildcards: f"results/predictions/{CELLS[wildcards.cell]['prediction']}/trace.jsonl",
     output:
         "results/cells/{cell}/cost.json",
-    params:
-        costing=of_cell("costing"),
     log:
         "logs/cost/{cell}.log",
     localrule: True
+    params:
+        costing=of_cell("costing"),
     shell:
         "python -m prunegrid cost results/cells/{wildcards.cell}/cell.yaml > {log} 2>&1"
 

@@ -38,7 +38,13 @@ PHASES = (
         0.15,
         {"color": 4, "shape": 3, "count": 1, "where": 3, "text": 2, "pope": 4, "mme": 3, "choice": 3},
     ),
+    (
+        1290,
+        0.15,
+        {"color": 5, "shape": 2, "count": 1, "where": 2, "text": 1, "pope": 7, "mme": 5, "choice": 5},
+    ),
 )
+KINDS = tuple(ASKERS)
 
 
 def pixels(scenes: list[Scene]) -> Tensor:
@@ -96,7 +102,8 @@ class Batches(IterableDataset):
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """`pixels` [B, 3, S, S], `labels` [B, N, 6], `caption` [B, T] and, with questions, `ids`, `targets`,
-        `positions` [B, L] and `turn` [B, L] (0 = prefix, k = turn k, -1 = padding)."""
+        `positions`, `turn` (0 = prefix, k = turn k, -1 = padding) and `kind` (index into KINDS, of a word of an
+        answer; else -1), each [B, L]."""
         rng = np.random.default_rng([self.seed, sum(map(ord, self.stage)), step])
         most = 3 + round(3 * min(1.0, step / self.ramp)) if self.ramp else 6
         scenes = [sample(rng, most=most) for _ in range(self.size)]
@@ -108,7 +115,7 @@ class Batches(IterableDataset):
         if self.questions:
             phase = [p for p in PHASES if p[0] <= step][-1]
             rows = [self._conversation(rng, s, phase[1], phase[2]) for s in scenes]
-            for key, fill in (("ids", 0), ("targets", -100), ("positions", 0), ("turn", -1)):
+            for key, fill in (("ids", 0), ("targets", -100), ("positions", 0), ("turn", -1), ("kind", -1)):
                 out[key] = self._pad([r[key] for r in rows], fill)
         return out
 
@@ -143,7 +150,7 @@ class Batches(IterableDataset):
         for token in self.tok(head).input_ids:
             prefix += [token] * (PATCHES if token == image else 1)
         row = {"ids": prefix, "targets": [-100] * len(prefix), "positions": list(range(len(prefix)))}
-        row["turn"] = [0] * len(prefix)
+        row |= {"turn": [0] * len(prefix), "kind": [-1] * len(prefix)}
         for k, turn in enumerate(self._turns(rng, scene, describe, mix), start=1):
             asked = self.tok(turn.question + tail, add_special_tokens=False).input_ids
             said = [*self.tok(f" {turn.answer}", add_special_tokens=False).input_ids, self.eos]
@@ -151,6 +158,8 @@ class Batches(IterableDataset):
             row["targets"] = row["targets"] + [-100] * len(asked) + said
             row["positions"] = row["positions"] + [len(prefix) + i for i in range(len(asked) + len(said))]
             row["turn"] = row["turn"] + [k] * (len(asked) + len(said))
+            kind = KINDS.index(turn.kind.split("_")[0])
+            row["kind"] = row["kind"] + [-1] * len(asked) + [kind] * (len(said) - 1) + [-1]
         return row
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPModel, LlavaForConditionalGeneration
 
-from prunegrid.mini.batches import BIG, COLOR, COLUMN, DIGIT, PLANES, ROW, SHAPE, turn_mask
+from prunegrid.mini.batches import BIG, COLOR, COLUMN, DIGIT, KINDS, PLANES, ROW, SHAPE, turn_mask
 from prunegrid.mini.language import words
 from prunegrid.mini.model import FEATURE_LAYER, WIDTH
 from prunegrid.mini.scenes import COLORS, COLUMNS, ROWS, SHAPES, SIZES
@@ -93,8 +93,14 @@ def language_loss(
     truth = batch["targets"][:, 1:][asked]
     said = F.cross_entropy(logits, truth)
     align = alignment_loss(llava, visual, batch["labels"], table)
-    right = (logits.argmax(-1) == truth).float().mean().item()
-    return said + ALIGN_WEIGHT * align, {"said": said.item(), "align": align.item(), "token": right}
+    right = (logits.argmax(-1) == truth).float()
+    log = {"said": said.item(), "align": align.item(), "token": right.mean().item()}
+    return said + ALIGN_WEIGHT * align, log | skills(right, batch["kind"][:, 1:][asked])
+
+
+def skills(right: Tensor, kind: Tensor) -> dict[str, float]:
+    """right, kind [T] -> share of right words (end token left out) per kind of question that was asked."""
+    return {name: right[kind == k].mean().item() for k, name in enumerate(KINDS) if (kind == k).any()}
 
 
 def alignment_loss(

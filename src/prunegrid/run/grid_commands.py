@@ -33,6 +33,7 @@ def add(commands: Any) -> None:
         "--profile", default="workflow/profiles/local", help="Snakemake profile to run it with"
     )
     rerun.add_argument("--study", default=None, help="a study that holds it (default: found)")
+    rerun.add_argument("--store", default="sqlite:///mlflow.db", help="where MLflow keeps its runs")
     rerun.set_defaults(run=_rerun)
     accept = commands.add_parser("accept", help="declare that a change of code changed no result of a cell")
     accept.add_argument("cell", help="a cell id, or the beginning of one")
@@ -130,23 +131,33 @@ def _score_of(results: Path, cell: str) -> str:
 
 
 def _rerun(arguments: argparse.Namespace) -> int:
-    """Force the cell's prediction through the same DAG; what depends on it follows, nothing else."""
+    """Force the cell's prediction through the same DAG, on to its MLflow runs and pages, and nothing else."""
+    from prunegrid.run.wrapup import is_behind, refresh
+
     cell = find(arguments.results, arguments.cell)
     study = arguments.study or _study_of(arguments.results, cell)
     plan = read_json(arguments.results / "plan" / f"{study}.json", f"run `prunegrid plan {study}`")
+    row = next((r for r in plan["cells"] if r["id"] == cell), None)
+    if row is None:
+        raise unknown("cell", cell, (r["id"] for r in plan["cells"]), f"the study {study}")
+    others = {f.parent.name for f in (arguments.results / "tracked").glob(f"*/{cell}.json")} - {study}
+    tracked = [f"results/tracked/{name}/{cell}.json" for name in (study, *sorted(others))]
     made = yaml.safe_load((arguments.results / "cells" / cell / "cell.yaml").read_text(encoding="utf-8"))
     before, records = _score_of(arguments.results, cell), f"predictions/{made['prediction']}/records.jsonl"
     _keep_old(arguments.results / "predictions" / made["prediction"])
-    chosen = [
-        f"{key}={value}" for key, value in plan.get("choose", {}).items()
-    ]  # as when the study was planned
+    # As when the study was planned.
+    chosen = [f"{key}={value}" for key, value in plan.get("choose", {}).items()]
     command = [
         sys.executable, "-m", "snakemake", "--directory", str(arguments.root), "--snakefile",
         str(arguments.root / "Snakefile"), "--profile", arguments.profile,
-        "--config", f"study={study}", *chosen, "--forcerun", str(Path("results") / records),
+        "--config", f"study={study}", *chosen, "--forcerun", f"results/{records}", "--",
+        *([f"results/cells/{cell}/score.json"] if row["support"] else tracked),
     ]  # fmt: skip
     print(" ".join(command), flush=True)
     code = subprocess.run(command, check=False).returncode
+    for name in others:  # the study itself is brought up to date by the run's end
+        if is_behind(arguments.results, name):
+            refresh(arguments.results, name, arguments.store)
     print(f"{cell}: {before} -> {_score_of(arguments.results, cell)}")
     return code
 

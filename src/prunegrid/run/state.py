@@ -34,7 +34,7 @@ def state(results: Path, row: Mapping[str, Any]) -> State:
     seen = json.loads((prediction / "provenance.json").read_text(encoding="utf-8"))
     if seen["code"] != row["code"]:
         return State("stale", f"code {seen['code']} is now {row['code']}")
-    if not (cell / "cost.json").exists():
+    if not row["support"] and not (cell / "cost.json").exists():
         return State("missing", "scored, not costed")
     return State("done")
 

@@ -20,9 +20,8 @@ def wrap_up(root: Path, results: Path, study: str, store: str) -> int:
     for row in failed:
         _module("prunegrid.track", "cell", results, study, "--store", store, "--cell", row["id"])
     unfinished = [row for row in rows if states[row["id"]].name != "done" and not row["support"]]
-    if unfinished:  # the rule `study` did not run: the page says "n of m"
-        _module("prunegrid.report", "study", results, study, "--out", str(results / "studies" / study))
-        _module("prunegrid.track", "study", results, study, "--store", store)
+    if unfinished or is_behind(results, study):  # the rule `study` did not run: the page says "n of m"
+        refresh(results, study, store)
     _module("prunegrid.report", "text", results, study)
     for row in failed:
         _print_failure(results, row)
@@ -31,6 +30,19 @@ def wrap_up(root: Path, results: Path, study: str, store: str) -> int:
     print(f"\n{done} of {len(shown)} cells done.  Report: {results / 'studies' / study / 'index.html'}")
     print(f"Dashboard: {Path(sys.executable).with_name('mlflow')} ui --backend-store-uri {store}")
     return 1 if failed else 0
+
+
+def is_behind(results: Path, study: str) -> bool:
+    """A cell was tracked after the study's page was written."""
+    page = results / "studies" / study / "index.html"
+    tracked = [f.stat().st_mtime_ns for f in (results / "tracked" / study).glob("*.json")]
+    return page.exists() and page.stat().st_mtime_ns < max(tracked, default=0)
+
+
+def refresh(results: Path, study: str, store: str) -> None:
+    """Write the study's page anew and track the study."""
+    _module("prunegrid.report", "study", results, study, "--out", str(results / "studies" / study))
+    _module("prunegrid.track", "study", results, study, "--store", store)
 
 
 def _module(module: str, verb: str, results: Path, study: str, *more: str) -> None:
