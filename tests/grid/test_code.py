@@ -34,7 +34,7 @@ def hashes(rows: list[dict[str, Any]], source: Path) -> dict[tuple[str, str], tu
     for row in rows:
         method, task = module_of(row["reducer"]["_target_"]), module_of(row["task"]["_target_"])
         found[row["reducer"]["name"], row["task"]["name"]] = (
-            code_hash([PREDICT, method, task], source),
+            code_hash([PREDICT, method, task], source, judging=False),
             code_hash([SCORE, task], source),
         )
     return found
@@ -99,11 +99,35 @@ def test_editing_a_method_makes_exactly_its_cells_stale(
     assert scored == set()
 
 
-def test_editing_a_scorer_makes_exactly_its_cells_stale(
+def swap(old: str, new: str) -> Callable[[str], str]:
+    return lambda text: text.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "asks"),
+    [
+        (swap("def verdict(self, record: Record, text: str, ", "def verdict(self, record: Record, said: str, "), False),
+        (swap('primary: ClassVar[str] = "f1"', 'primary: ClassVar[str] = "accuracy"'), False),
+        (lambda text: text + "\n\ndef helper():\n    pass\n", False),
+        (swap('"split": str, "answer": str', '"split": int, "answer": str'), True),
+        (swap('SPLITS = ("random", ', 'SPLITS = ("uniform", '), True),
+        (lambda text: text + "\n\nTask.fields = None\n", True),
+    ],
+)  # fmt: skip
+def test_editing_a_task_makes_its_scores_stale_and_its_predictions_only_where_it_asks(
+    change: Callable[[str], str], asks: bool, rows: list[dict[str, Any]], edit: Callable[..., Path]
+) -> None:
+    its_own = {(r["reducer"]["name"], "mini_pope") for r in rows}
+    predicted, scored = changed(rows, edit("tasks/pope.py", change))
+    assert scored == its_own
+    assert predicted == (its_own if asks else set())
+
+
+def test_a_parser_that_only_scores_costs_no_prediction(
     rows: list[dict[str, Any]], edit: Callable[..., Path]
 ) -> None:
-    predicted, scored = changed(rows, edit("tasks/pope.py", code))
-    assert predicted == scored == {(r["reducer"]["name"], "mini_pope") for r in rows}
+    predicted, scored = changed(rows, edit("tasks/text.py", code))
+    assert {task for _, task in scored} == {"mini_vqa"} and not predicted
 
 
 @pytest.mark.parametrize("file", ["reduce/session.py", "reduce/probe.py", "run/predict.py", "run/build.py"])

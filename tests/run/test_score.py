@@ -110,7 +110,7 @@ def test_full_tokens_cost_exactly_themselves(project: Project, three: list[Cell]
     files = made.finish(project, three[1], made.right)
     cost(three[1], project.results, project.root)
     found = read(files.cell / "cost.json")
-    assert found["tokens"] == {"mean": 16, "min": 16, "max": 16, "llm_mean": 16}
+    assert found["tokens"] == {"mean": 16, "min": 16, "max": 16, "projected": 16}
     assert found["relative_flops"] == pytest.approx(1)
     assert found["equivalent_tokens"] == pytest.approx(16)
 
@@ -122,7 +122,7 @@ def test_the_cost_of_fewer_tokens(project: Project, three: list[Cell]) -> None:
     for one in (cell, full):
         cost(one, project.results, project.root)
     found, top = read(files.cell / "cost.json"), read(whole.cell / "cost.json")
-    assert found["tokens"] == {"mean": 5, "min": 4, "max": 6, "llm_mean": 5}
+    assert found["tokens"] == {"mean": 5, "min": 4, "max": 6, "projected": 5}
     assert found["equivalent_tokens"] == pytest.approx(5)
     assert found["flops"]["vision"] == top["flops"]["vision"]
     assert found["flops"]["projector"] == pytest.approx(top["flops"]["projector"] * 5 / 16)

@@ -10,6 +10,7 @@ from prunegrid.grid.cell import Cell
 from prunegrid.grid.code import constant
 from prunegrid.grid.data import digests
 from prunegrid.grid.errors import GridError
+from prunegrid.grid.lock import locked
 from prunegrid.grid.options import GROUPS, Options
 from prunegrid.grid.scale import rescale
 
@@ -33,7 +34,7 @@ class Builder:
     def cell(self, point: Mapping[str, Any], where: str, twin: bool = True) -> tuple[Cell, Cell | None]:
         """The cell at a point of the axes, and the one that sets its budget, if any. `twin`: it may have one."""
         picked = {g: self._pick(g, point.get(g, DEFAULTS[g]), where) for g in GROUPS}
-        model = picked["model"]
+        model = locked(self.options.conf, picked["model"])
         if model["data"] and not f"{model['path']}/".startswith(f"{model['data']}/"):
             raise GridError(
                 f"conf/model/{model['name']}.yaml: path {model['path']!r} lies outside its data {model['data']!r}"

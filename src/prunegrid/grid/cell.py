@@ -51,8 +51,11 @@ class Cell:
         """What the model's answers depend on: of data their content, wherever it lies."""
         whole = asdict(self)
         del whole["version"], whole["data"]
-        del whole["model"]["data"], whole["model"]["published"]
-        whole["model"]["path"] = self._content(self.model["path"])
+        for key in ("data", "published", "source", "device"):
+            whole["model"].pop(key, None)
+        for key in ("path", "clip"):
+            if whole["model"].get(key):
+                whole["model"][key] = self._content(whole["model"][key])
         whole["task"]["data"] = self._content(self.task["data"])
         return whole
 

@@ -14,19 +14,21 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from prunegrid.grid.asking import asking
 from prunegrid.grid.errors import GridError
 
 PACKAGE = "prunegrid"
+TASKS = "prunegrid.tasks."
 ALLOWED = "PRUNEGRID_PACKAGES"  # comma-separated
 SOURCE = Path(__file__).resolve().parents[2]
 
 
-def code_hash(modules: Iterable[str], source: Path = SOURCE) -> str:
-    """12 hex digits over the closure of `modules` (dotted names)."""
+def code_hash(modules: Iterable[str], source: Path = SOURCE, judging: bool = True) -> str:
+    """12 hex digits over the closure of `modules` (dotted names). Without `judging`, of tasks only what asks."""
     whole: set[str] = set()
     for module in modules:
-        whole |= _closure(module, source)
-    text = "\n".join(f"{name} {_syntax(name, source)}" for name in sorted(whole))
+        whole |= _closure(module, source, judging)
+    text = "\n".join(f"{name} {_syntax(name, source, judging)}" for name in sorted(whole))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -72,7 +74,7 @@ def constant(target: str, name: str, source: Path = SOURCE) -> str | None:
 
 
 @cache
-def _closure(module: str, source: Path) -> frozenset[str]:
+def _closure(module: str, source: Path, judging: bool) -> frozenset[str]:
     seen: set[str] = set()
     todo = [module]
     while todo:
@@ -80,15 +82,14 @@ def _closure(module: str, source: Path) -> frozenset[str]:
         if name in seen or not _exists(name, source):
             continue
         seen.add(name)
-        todo += _imports(name, source)
+        todo += _imports(name, source, judging)
     return frozenset(seen)
 
 
 @cache
-def _imports(module: str, source: Path) -> tuple[str, ...]:
-    file = _file(module, source)
-    package = module if file.name == "__init__.py" else module_of(module)
-    named = _named(ast.parse(file.read_text(encoding="utf-8")), package)
+def _imports(module: str, source: Path, judging: bool) -> tuple[str, ...]:
+    package = module if _file(module, source).name == "__init__.py" else module_of(module)
+    named = _named(_tree(module, source, judging), package)
     return tuple(name for name in named if name.split(".")[0] in packages())
 
 
@@ -106,14 +107,19 @@ def _named(tree: ast.AST, package: str) -> Iterator[str]:
 
 
 @cache
-def _syntax(module: str, source: Path) -> str:
-    tree = ast.parse(_file(module, source).read_text(encoding="utf-8"))
+def _syntax(module: str, source: Path, judging: bool) -> str:
+    tree = _tree(module, source, judging)
     for node in ast.walk(tree):
         if isinstance(
             node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
         ) and ast.get_docstring(node, clean=False):
             node.body = node.body[1:] or [ast.Pass()]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _tree(module: str, source: Path, judging: bool) -> ast.Module:
+    tree = ast.parse(_file(module, source).read_text(encoding="utf-8"))
+    return tree if judging or not module.startswith(TASKS) else asking(tree)
 
 
 def _exists(module: str, source: Path) -> bool:

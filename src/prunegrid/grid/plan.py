@@ -118,9 +118,9 @@ def _row(entry: Entry, root: Path) -> dict[str, Any]:
 
 
 def predict_code(cell: Cell) -> str:
-    """Hash of the code that a prediction runs: its method, its task, the core."""
+    """Hash of the code that a prediction runs: its method, the core, and what asks in its task."""
     targets = (cell.reducer["_target_"], cell.task["_target_"])
-    return code_hash([PREDICT, *(module_of(t) for t in targets)])
+    return code_hash([PREDICT, *(module_of(t) for t in targets)], judging=False)
 
 
 def score_code(cell: Cell) -> str:

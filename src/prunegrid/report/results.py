@@ -114,7 +114,10 @@ class Cell:
 
     @cached_property
     def provenance(self) -> Mapping[str, Any]:
-        return read_json(self.prediction / "provenance.json", missing_ok=True)
+        """Where the answers come from, and the seconds that asking took (kept apart: no hash includes them)."""
+        timing = read_json(self.prediction / "timing.json", missing_ok=True)
+        found = read_json(self.prediction / "provenance.json", missing_ok=True)
+        return {**found, "seconds": timing.get("seconds")} if found else found
 
     @cached_property
     def config(self) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ PARTS = ("vision", "projector", "prefill", "decode")
 
 
 def cost(cell: Cell, results: Path, root: Path) -> None:
-    """Write cost.json of a cell: kept tokens, equivalent tokens, mean FLOPs per sample by part.
+    """Write cost.json of a cell: visual tokens entering the LLM, equivalent tokens, mean FLOPs per sample by part.
 
     FLOPs count the ViT layers that LLaVA needs (transformers runs the unused last ones too) and no reducer's own work.
     """
@@ -31,10 +31,10 @@ def cost(cell: Cell, results: Path, root: Path) -> None:
     made: dict[str, Any] = {
         "convention": CONVENTION,
         "tokens": {
-            "mean": sum(r["projector"] for r in rows) / len(rows),
-            "min": min(r["projector"] for r in rows),
-            "max": max(r["projector"] for r in rows),
-            "llm_mean": sum(visual) / len(visual),
+            "mean": sum(visual) / len(visual),  # that enter the language model
+            "min": min(visual),
+            "max": max(visual),
+            "projected": sum(r["projector"] for r in rows) / len(rows),
         },
         "equivalent_tokens": sum(_equivalent(shape, r) for r in rows) / len(rows),
         "flops": {

@@ -110,7 +110,7 @@ def _budget(cell: Cell, results: Path) -> dict[str, int]:
         if isinstance(value, Mapping) and "like" in value:
             twin = results / "predictions" / value["like"]
             traced = read_finished(twin, "trace.jsonl", f"it sets {key}; predict that cell first")
-            counts = [row["projector"] for row in traced]
+            counts = [row["visual"][0] if row["visual"] else 0 for row in traced]
             found[key] = max(1, round(sum(counts) / len(counts)))
     return found
 
