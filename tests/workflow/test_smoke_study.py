@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from .project import clone, snakemake
+
 pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's files in a folder of their own, data fetched by the workflow itself."""
-    folder = tmp_path_factory.mktemp("project") / "copy"
-    listed = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_symlink():
-            target.symlink_to(source.readlink())
-        elif source.exists():
-            target.write_bytes(source.read_bytes())
-    subprocess.run(["git", "-C", str(folder), "init", "-q"], check=True)
-    return folder
-
-
-def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", "--profile", "workflow/profiles/ci", *words]
-    environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
-    )
+    return clone(tmp_path_factory.mktemp("project") / "copy")
 
 
 def test_the_demo_can_be_planned_and_dry_run(copy: Path) -> None:

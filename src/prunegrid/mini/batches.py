@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -29,20 +30,31 @@ from prunegrid.mini.scenes import (
 
 COLOR, SHAPE, BIG, ROW, COLUMN, DIGIT = range(6)  # label planes; 0 = nothing there
 PLANES = (len(COLORS) + 1, len(SHAPES) + 1, len(SIZES) + 1, 4, 4, 11)  # classes of each plane
-# What is asked, from a step on: how often a description comes first, and the weights of the question kinds. Counting,
-# reading and describing come early; looking a thing up by its name, yes/no and letters wait, so later they get the time.
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What is asked from step `start` on: pictures of up to `most` things, a description first with probability
+    `describe`, and questions drawn by the weights of `mix`."""
+
+    start: int
+    most: int
+    describe: float
+    mix: Mapping[str, int]
+
+
+def mix(**weights: int) -> Mapping[str, int]:
+    return MappingProxyType(weights)
+
+
+# Counting, reading, describing and the shape of a colour come early. The colour of a shape, yes/no and letters stay on a
+# plateau for long: they get time of their own, on pictures of few things, where a look-up is worth most.
 PHASES = (
-    (0, 0.5, {"color": 3, "shape": 2, "count": 1, "where": 2, "text": 3, "pope": 3, "mme": 2, "choice": 3}),
-    (
-        500,
-        0.15,
-        {"color": 4, "shape": 3, "count": 1, "where": 3, "text": 2, "pope": 4, "mme": 3, "choice": 3},
-    ),
-    (
-        1290,
-        0.15,
-        {"color": 5, "shape": 2, "count": 1, "where": 2, "text": 1, "pope": 7, "mme": 5, "choice": 5},
-    ),
+    Phase(0, 6, 0.5, mix(color=3, shape=2, count=1, where=2, text=3, pope=3, mme=2, choice=3)),
+    Phase(500, 6, 0.15, mix(color=4, shape=3, count=1, where=3, text=2, pope=4, mme=3, choice=3)),
+    Phase(1290, 6, 0.15, mix(color=5, shape=2, count=1, where=2, text=1, pope=7, mme=5, choice=5)),
+    Phase(1600, 3, 0.05, mix(color=12, shape=2, count=1, where=2, text=1, pope=16, mme=8, choice=8)),
+    Phase(2100, 6, 0.15, mix(color=5, shape=2, count=1, where=2, text=1, pope=7, mme=5, choice=5)),
 )
 KINDS = tuple(ASKERS)
 
@@ -105,7 +117,10 @@ class Batches(IterableDataset):
         `positions`, `turn` (0 = prefix, k = turn k, -1 = padding) and `kind` (index into KINDS, of a word of an
         answer; else -1), each [B, L]."""
         rng = np.random.default_rng([self.seed, sum(map(ord, self.stage)), step])
-        most = 3 + round(3 * min(1.0, step / self.ramp)) if self.ramp else 6
+        phase = [p for p in PHASES if p.start <= step][-1]
+        most = phase.most if self.questions and step >= self.ramp else 6
+        if self.questions and step < self.ramp:
+            most = 3 + round(3 * step / self.ramp)
         scenes = [sample(rng, most=most) for _ in range(self.size)]
         out = {
             "pixels": pixels(scenes),
@@ -113,8 +128,7 @@ class Batches(IterableDataset):
             "caption": self._pad([[*self.tok(caption(s)).input_ids, self.eos] for s in scenes], 0),
         }
         if self.questions:
-            phase = [p for p in PHASES if p[0] <= step][-1]
-            rows = [self._conversation(rng, s, phase[1], phase[2]) for s in scenes]
+            rows = [self._conversation(rng, s, phase) for s in scenes]
             for key, fill in (("ids", 0), ("targets", -100), ("positions", 0), ("turn", -1), ("kind", -1)):
                 out[key] = self._pad([r[key] for r in rows], fill)
         return out
@@ -128,20 +142,16 @@ class Batches(IterableDataset):
         longest = max(map(len, rows))
         return torch.tensor([r + [fill] * (longest - len(r)) for r in rows])
 
-    def _turns(
-        self, rng: np.random.Generator, scene: Scene, describe: float, mix: Mapping[str, int]
-    ) -> list[Turn]:
-        kinds, weights = list(mix), np.array(list(mix.values()), float)
-        turns = [t for t in (ASKERS["describe"](rng, scene),) if t and rng.random() < describe]
+    def _turns(self, rng: np.random.Generator, scene: Scene, phase: Phase) -> list[Turn]:
+        kinds, weights = list(phase.mix), np.array(list(phase.mix.values()), float)
+        turns = [t for t in (ASKERS["describe"](rng, scene),) if t and rng.random() < phase.describe]
         while len(turns) < self.questions:
             turn = ASKERS[str(rng.choice(kinds, p=weights / weights.sum()))](rng, scene)
             if turn:
                 turns.append(turn)
         return turns
 
-    def _conversation(
-        self, rng: np.random.Generator, scene: Scene, describe: float, mix: Mapping[str, int]
-    ) -> dict[str, list[int]]:
+    def _conversation(self, rng: np.random.Generator, scene: Scene, phase: Phase) -> dict[str, list[int]]:
         """Independent turns behind one picture: each sees the prefix and itself, at the positions that it would
         have alone. (Turns that see each other are answered by copying, and the picture is ignored.)"""
         head, tail = TEMPLATE.split("{question}")
@@ -151,7 +161,7 @@ class Batches(IterableDataset):
             prefix += [token] * (PATCHES if token == image else 1)
         row = {"ids": prefix, "targets": [-100] * len(prefix), "positions": list(range(len(prefix)))}
         row |= {"turn": [0] * len(prefix), "kind": [-1] * len(prefix)}
-        for k, turn in enumerate(self._turns(rng, scene, describe, mix), start=1):
+        for k, turn in enumerate(self._turns(rng, scene, phase), start=1):
             asked = self.tok(turn.question + tail, add_special_tokens=False).input_ids
             said = [*self.tok(f" {turn.answer}", add_special_tokens=False).input_ids, self.eos]
             row["ids"] = row["ids"] + asked + said

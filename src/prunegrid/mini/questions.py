@@ -65,7 +65,7 @@ def exists_question(pair: str) -> str:
 def pope(rng: np.random.Generator, scene: Scene) -> Turn | None:
     if rng.random() < 0.5:
         return Turn("pope", exists_question(name(_thing(rng, list(scene.things)))), "yes")  # type: ignore[arg-type]
-    how = str(rng.choice(["random", "popular", "adversarial", "adversarial"]))
+    how = str(rng.choice(["random", "random", "popular", "adversarial"]))
     return Turn("pope", exists_question(" ".join(absent_pair(rng, scene, how))), "no")
 
 
@@ -138,7 +138,7 @@ def choices(rng: np.random.Generator, scene: Scene, options: int) -> tuple[str, 
 
 
 def choice(rng: np.random.Generator, scene: Scene) -> Turn | None:
-    made = choices(rng, scene, int(rng.integers(3, 5)))
+    made = choices(rng, scene, int(rng.integers(2, 5)))
     if made is None:
         return None
     question, options, right = made
