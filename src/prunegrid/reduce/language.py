@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prunegrid.reduce.ahead import ahead
 from prunegrid.reduce.cache import CacheSide
 from prunegrid.reduce.families import Family
 from prunegrid.reduce.ops import check, gather, pick
 from prunegrid.reduce.places import Place, Site, check_probe, resolve_layer
-from prunegrid.reduce.probe import Recorder
+from prunegrid.reduce.probe import Record, Recorder
 from prunegrid.reduce.reducer import Reducer
 from prunegrid.reduce.rows import Rows, attended, ordinal, rewrite
 from prunegrid.reduce.trace import Trace
@@ -117,34 +118,49 @@ class LanguageSide:
     # ---- PROMPT --------------------------------------------------------------------------------------
     def _narrow(self, site: Site, hidden: Tensor, rows: Rows) -> tuple[Tensor, Rows]:
         """Ask the reducer, then drop what it drops: [B, T, D] -> [B, T', D]."""
-        scope = rows.valid & rows.visual
-        if site.scope == "all":
-            scope = rows.valid.clone()
-            scope[:, -1] = False  # the last token speaks next
-        count = int(scope.sum(1).max())
+        everything, length = site.scope == "all", rows.row.shape[1]
+        scope = rows.valid if everything else rows.valid & rows.visual
+        counts = rows.held if everything else rows.seen
+        count, full = max(counts), len(set(counts)) == 1
         if count == 0:
             return hidden, rows
         columns = (
             (~scope).to(torch.int8).argsort(dim=1, stable=True)[:, :count]
         )  # those in scope first, in order
-        view = self._view(site, hidden, rows, columns, scope.gather(1, columns))
+        view = self._view(site, hidden, rows, columns, scope.gather(1, columns), full)
         r = self.reducer.reduce(site, view, self.state)
         if r is None:
             return hidden, rows
         check(r, len(hidden), count, f"{type(self.reducer).__name__} at {site.place} {site.layer}")
         self._notes.update(r.note)
         hidden, rows, stay, origin = rewrite(r, view, hidden, rows, columns, scope)
-        counts = stay.sum(1)
-        width, least = torch.stack((counts.max(), counts.min())).tolist()
+        if everything:
+            stay[:, length - 1] = True  # the last token speaks next
+        known = full and r.valid is None and not everything and (r.pure or r.made is not None)
+        rows = self._recount(rows, stay, r.keep.shape[1] - count if known else None)
+        width = max(rows.held)
         # Dropped tokens that fill up ragged rows go to the left, as padding does; others keep their order.
         order = (rows.row * 2 + (origin < 0)).masked_fill(~stay, -1).argsort(dim=1, stable=True)[:, -width:]
         past = (*rows.past, origin.gather(1, order))
-        rows = replace(rows, valid=stay, past=past, dense=least == width).take(order)
+        pure = (*rows.pure, origin.shape[1] == length)
+        rows = replace(rows, valid=stay, past=past, pure=pure, dense=min(rows.held) == width).take(order)
         if site.positions == "renumber":
             rows = replace(rows, position=ordinal(rows.valid))
         return gather(hidden, order), rows
 
-    def _view(self, site: Site, hidden: Tensor, rows: Rows, columns: Tensor, valid: Tensor) -> TokenView:
+    @staticmethod
+    def _recount(rows: Rows, stay: Tensor, more: int | None) -> Rows:
+        """The counts on the host after `stay`; `more`: visual tokens that each sample gained, where that is known
+        without asking the device."""
+        if more is not None:
+            held, seen = ([n + more for n in counts] for counts in (rows.held, rows.seen))
+            return replace(rows, held=tuple(held), seen=tuple(seen))
+        held, seen = torch.stack((stay.sum(1), (stay & rows.visual).sum(1))).tolist()
+        return replace(rows, held=tuple(held), seen=tuple(seen), behind=None)
+
+    def _view(
+        self, site: Site, hidden: Tensor, rows: Rows, columns: Tensor, valid: Tensor, full: bool
+    ) -> TokenView:
         part, probe = rows.take(columns), site.probe
         view = TokenView(
             tokens=gather(hidden, columns),
@@ -157,11 +173,14 @@ class LanguageSide:
             ids=self.ids,
             layer=site.layer,
             prompt=self.prompt,
+            full=full,
         )
         if probe is None:
             return view
-        seen = {k: self.rows[self.layer(k)] for k in probe.layers}
-        records = {k: self.recorder.record(self.attention(k)) for k in probe.layers}
+        seen = {
+            k: self.rows[i] if i < len(self.rows) else rows for k in probe.layers for i in (self.layer(k),)
+        }
+        records = {k: self._record(k, hidden, rows) for k in probe.layers}
         where = {k: rows.columns_at(len(then.past), k).gather(1, columns) for k, then in seen.items()}
         return replace(
             view,
@@ -173,6 +192,12 @@ class LanguageSide:
             keys={k: pick(r.key, where[k]) for k, r in records.items()} if probe.keys else {},
             values={k: pick(r.value, where[k]) for k, r in records.items()} if probe.values else {},
         )
+
+    def _record(self, layer: int, hidden: Tensor, rows: Rows) -> Record:
+        i = self.layer(layer)
+        if i < len(self.rows):
+            return self.recorder.record(self.attention(layer))
+        return ahead(self.decoder, i, hidden, rows.position, rows.valid)
 
     def finish(self, trace: Trace) -> None:
         """Write the language side into the trace; `trace.new_tokens` must be known."""

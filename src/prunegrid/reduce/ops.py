@@ -29,11 +29,20 @@ def raster(keep: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor | 
     return keep.gather(1, order), valid.gather(1, order)
 
 
-def pack(flags: Tensor) -> tuple[Tensor, Tensor]:
-    """bool [B, N] -> (indices [B, n] of the True ones in order, valid [B, n]), n = the most of any sample."""
-    n = int(flags.sum(1).max()) if flags.numel() else 0
+def span(counts: Tensor) -> tuple[int, bool]:
+    """[B] -> (the highest count, whether they differ): the one synchronisation of an adaptive method."""
+    if not counts.numel():
+        return 0, False
+    most, least = torch.stack((counts.max(), counts.min())).tolist()
+    return int(most), most != least
+
+
+def pack(flags: Tensor) -> tuple[Tensor, Tensor, bool]:
+    """bool [B, N] -> (indices [B, n] of the True ones in order, valid [B, n], whether it holds a False); n = the
+    most of any sample."""
+    n, ragged = span(flags.sum(1))
     keep = (~flags).to(torch.int8).argsort(dim=1, stable=True)[:, :n]
-    return keep, flags.gather(1, keep)
+    return keep, flags.gather(1, keep), ragged
 
 
 def first(counts: Tensor, n: int) -> Tensor:
@@ -80,7 +89,8 @@ def pick(x: Tensor, columns: Tensor) -> Tensor:
 
 
 def check(reduction: Reduction, batch: int, tokens: int, who: str) -> Reduction:
-    """Refuse what no gather would refuse clearly. Reads the range of `keep` off the device, once."""
+    """Refuse what no gather would refuse clearly. The range of `keep` is read on the CPU alone: on an accelerator
+    that would cost a synchronisation, and its own kernels refuse an index that does not exist."""
     keep = reduction.keep
     if keep.dtype != torch.long:
         raise TypeError(f"{who}: keep must be int64, got {keep.dtype}")
@@ -90,7 +100,7 @@ def check(reduction: Reduction, batch: int, tokens: int, who: str) -> Reduction:
     for name, value in named.items():
         if value is not None and value.shape[: keep.dim()] != keep.shape:
             raise ValueError(f"{who}: {name} {list(value.shape)} does not fit keep {list(keep.shape)}")
-    if keep.numel():
+    if keep.numel() and keep.device.type == "cpu":
         low, high = torch.stack((keep.min(), keep.max())).tolist()
         if high >= tokens or low < -1:
             raise ValueError(f"{who}: keep must lie in 0..{tokens - 1} (or -1), got {low}..{high}")

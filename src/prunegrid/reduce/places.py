@@ -25,9 +25,10 @@ class Probe:
 
     `layers` are ViT layers at VISION to EMBEDS and LLM layers at PROMPT and CACHE; negative ones count from
     the end. They must have run when the site acts: VISION up to its own, PROMPT below its own, CACHE only
-    its own. `queries` are the rows of the attention to materialise; whole N x N matrices never are. "cls"
-    in the ViT; in the language model the "last" token or all "text" after the image (while decoding: the
-    newest token).
+    its own. At PROMPT the layer that is about to run can be asked for the last token's row and its keys: they
+    are formed ahead, from what enters it. `queries` are the rows of the attention to materialise; whole N x N
+    matrices never are. "cls" in the ViT; in the language model the "last" token or all "text" after the image
+    (while decoding: the newest token).
     """
 
     layers: tuple[int, ...]
@@ -85,7 +86,7 @@ def check_probe(site: Site, layers: int, what: str) -> None:
         Place.VISION: range(own + 1),
         Place.FEATURES: range(layers),
         Place.EMBEDS: range(layers),
-        Place.PROMPT: range(own),
+        Place.PROMPT: range(own + 1),
         Place.CACHE: range(own, own + 1),
     }.get(site.place, range(0))
     for layer in site.probe.layers:
@@ -94,6 +95,11 @@ def check_probe(site: Site, layers: int, what: str) -> None:
             raise ValueError(
                 f"a site at {_name(site)} cannot probe {what} layer {layer}; layers it can: {seen}"
             )
+    ahead = site.place == Place.PROMPT and own in [resolve_layer(i, layers, what) for i in site.probe.layers]
+    if ahead and (site.probe.queries != "last" or site.probe.values):
+        raise ValueError(
+            f"a site at {_name(site)} reads layer {own} before it has run: ask for queries='last', no values"
+        )
     fitting = ("last", "text") if site.place in (Place.PROMPT, Place.CACHE) else ("cls",)
     if site.probe.queries not in (None, *fitting):
         use = ", ".join(map(repr, (*fitting, None)))

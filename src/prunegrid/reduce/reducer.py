@@ -67,7 +67,7 @@ class ScoreReducer(Reducer):
     def reduce(self, site: Site, view: TokenView, state: Any) -> Reduction | None:
         n = budget(self.keep, view.tokens.shape[1], type(self).__name__)
         best = top(self.score(view), n, view.valid)
-        if isinstance(self.keep, int):
+        if isinstance(self.keep, int) or view.full:
             return Reduction(raster(best)[0])
         share = (view.valid.sum(1) * self.keep + 0.5).floor().clamp_min(1)
         keep, valid = raster(best, first(share, n) & view.valid.gather(1, best))

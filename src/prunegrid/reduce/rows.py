@@ -24,12 +24,30 @@ class Rows:
     size: Tensor
     dense: bool = False  # no padding at all: plain causal attention needs no mask
     past: tuple[Tensor, ...] = ()  # per narrowing: columns of the layer before, -1 = new
+    pure: tuple[bool, ...] = ()  # per narrowing: it made no new token
+    # What is known without asking the device, per sample: real tokens, visual ones; and the most text behind an image.
+    held: tuple[int, ...] = ()
+    seen: tuple[int, ...] = ()
+    behind: int | None = None
 
     @classmethod
     def full(cls, valid: Tensor, visual: Tensor, index: Tensor, size: Tensor) -> Rows:
         """The prompt as it enters the language model."""
         row = torch.arange(valid.shape[1], device=valid.device).expand(valid.shape)
-        return cls(row, ordinal(valid), valid, visual, index, size, dense=bool(valid.all()))
+        sums = torch.stack((valid.sum(1), (valid & visual).sum(1), _behind(valid, visual).sum(1)))
+        held, seen, behind = sums.tolist()
+        return cls(
+            row,
+            ordinal(valid),
+            valid,
+            visual,
+            index,
+            size,
+            dense=min(held) == valid.shape[1],
+            held=tuple(held),
+            seen=tuple(seen),
+            behind=max(behind),
+        )
 
     def take(self, columns: Tensor) -> Rows:
         return replace(
@@ -66,9 +84,9 @@ class Rows:
     def columns_at(self, age: int, layer: int) -> Tensor:
         """[B, T_l]: the columns that today's rows had after `age` narrowings."""
         columns = torch.arange(self.row.shape[1], device=self.row.device).expand(self.row.shape)
-        for origin in reversed(self.past[age:]):
+        for origin, pure in reversed(list(zip(self.past[age:], self.pure[age:], strict=True))):
             columns = origin.gather(1, columns)
-            if bool(((columns < 0) & self.valid).any()):
+            if not pure and bool(((columns < 0) & self.valid).any()):
                 raise ValueError(
                     f"attention of LLM layer {layer} has no column for tokens made since: probe a later one"
                 )
@@ -81,14 +99,20 @@ def ordinal(valid: Tensor) -> Tensor:
     return (valid.long().cumsum(1) - 1).clamp_min(0)
 
 
+def _behind(valid: Tensor, visual: Tensor) -> Tensor:
+    """bool [B, T]: text behind the first visual token."""
+    seen = visual & valid
+    return valid & ~seen & (seen.long().cumsum(1) > 0)
+
+
 def attended(record: Record, queries: str | None, rows: Rows) -> Attended:
     """The probe's rows in a causal, left-padded prompt: the `last` token, or all `text` after the image."""
     if queries == "last":
         last = torch.tensor([record.query.shape[2] - 1], device=rows.row.device)
         return Attended(record.logits(last), rows.valid[:, -1:])
-    seen = rows.visual & rows.valid
-    text = rows.valid & ~seen & (seen.long().cumsum(1) > 0)
-    which = (~text).to(torch.int8).argsort(dim=1, stable=True)[:, : int(text.sum(1).max())]
+    text = _behind(rows.valid, rows.visual)
+    most = int(text.sum(1).max()) if rows.behind is None else rows.behind
+    which = (~text).to(torch.int8).argsort(dim=1, stable=True)[:, :most]
     return Attended(record.logits(which), text.gather(1, which))
 
 
@@ -118,7 +142,7 @@ def rewrite(
     mixed = r.weights.to(hidden.dtype) @ view.tokens
     spread = target[..., None].expand(-1, -1, hidden.shape[-1])
     hidden = torch.cat([hidden, hidden[:, :1]], 1).scatter(1, spread, mixed)[:, :length]
-    if not bool(fresh.any()):
+    if r.made == 0 or (r.made is None and not bool(fresh.any())):
         return hidden, rows, stay, origin
     # A new token stands right behind the last visual token that its layer saw, and takes its position.
     last = (rows.row * (rows.visual & rows.valid)).argmax(1, keepdim=True).expand(-1, r.keep.shape[1])

@@ -19,6 +19,7 @@ class Tokens:
     size: Tensor
     valid: Tensor
     past: tuple[Tensor, ...] = ()
+    pure: tuple[bool, ...] = ()  # of each: it surely made no new token
     ragged: bool = False
 
     @classmethod
@@ -34,15 +35,16 @@ class Tokens:
 
     def after(self, r: Reduction) -> Tokens:
         valid = survivors_valid(r, self.valid)
-        ragged = self.ragged if r.valid is None else not bool(valid.all())
+        ragged = self.ragged if r.valid is None else r.ragged
+        ragged = not bool(valid.all()) if ragged is None else ragged
         index, size = survivors_index(r, self.index), survivors_size(r, self.size)
-        return Tokens(index, size, valid, (*self.past, r.keep), ragged)
+        return Tokens(index, size, valid, (*self.past, r.keep), (*self.pure, r.pure), ragged)
 
     def columns_at(self, age: int, layer: int) -> Tensor:
         """[B, N]: where today's tokens stood when `age` reductions had been made."""
         columns = torch.arange(self.index.shape[1], device=self.index.device).expand(self.index.shape)
-        for keep in reversed(self.past[age:]):
-            if bool((keep < 0).any()):
+        for keep, pure in reversed(list(zip(self.past[age:], self.pure[age:], strict=True))):
+            if not pure and bool((keep < 0).any()):
                 raise ValueError(
                     f"attention of layer {layer} was recorded before tokens were merged into new ones: "
                     "it has no column for them. Probe a later layer."

@@ -43,6 +43,7 @@ class TokenView:
     step: int = 0  # 0 = prefill, then 1, 2, ... while decoding
     layer: int | None = None  # where this is, for reducers with several sites
     prompt: Sequence[PromptText] = ()
+    full: bool = False  # every token of every sample is real; known without asking the device
     keys: Mapping[int, Tensor] = field(default_factory=dict)  # layer -> [B, H, N, Dh]
     values: Mapping[int, Tensor] = field(default_factory=dict)  # layer -> [B, H, N, Dh]
     attended: Mapping[int, Attended] = field(default_factory=dict)  # layer -> rows of the probe's queries
@@ -101,6 +102,8 @@ class Reduction:
     `position` [B, n]: RoPE positions where the method assigns them itself (PROMPT).
     `group` [B, N]: destination (0..n-1) of every old token, -1 = dropped: sizes and drawings follow it.
     `note`: numbers per sample for the trace (a threshold, a ratio): name -> [B].
+    `ragged`, `made`: what the reducer knows without asking the device, which spares the session a
+    synchronisation: whether `valid` holds a False; how many survivors of a sample are new (-1) tokens.
     """
 
     keep: Tensor
@@ -109,6 +112,13 @@ class Reduction:
     position: Tensor | None = None
     group: Tensor | None = None
     note: Mapping[str, Tensor] = field(default_factory=dict)
+    ragged: bool | None = None
+    made: int | None = None
+
+    @property
+    def pure(self) -> bool:
+        """Surely without new tokens."""
+        return self.weights is None or self.made == 0
 
 
 Reduce = Callable[[TokenView], "Reduction | None"]

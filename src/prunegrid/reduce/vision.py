@@ -198,6 +198,7 @@ class VisionSide:
             prefix=prefix,
             ids=self.ids,
             layer=site.layer,
+            full=not known.ragged,
         )
         if probe is None:
             return view

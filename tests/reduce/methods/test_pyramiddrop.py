@@ -33,8 +33,8 @@ def test_paper_scale_counts() -> None:
     view = made.prompt_view([made.prompt(35, 576, 9, heads=2)], 7, "last")
     for site, n in zip(reducer.sites(llava15_7b()), after, strict=True):
         assert site.layer is not None
-        object.__setattr__(view, "attended", {site.layer - 1: next(iter(view.attended.values()))})
-        object.__setattr__(view, "columns", {site.layer - 1: next(iter(view.columns.values()))})
+        object.__setattr__(view, "attended", {site.layer: next(iter(view.attended.values()))})
+        object.__setattr__(view, "columns", {site.layer: next(iter(view.columns.values()))})
         assert len(made.kept(reducer.reduce(site, view, state))[0]) == n
 
 
@@ -51,7 +51,7 @@ def test_paper_scale_counts() -> None:
 def test_the_selection_equals_the_loop(shapes: list[tuple[int, int, int]]) -> None:
     """The reference's rule on the row of the layer that has just run."""
     samples = [made.prompt(*s, seed=n) for n, s in enumerate(shapes)]
-    reducer = PyramidDrop()
+    reducer = PyramidDrop(row="before")
     view = made.prompt_view(samples, 7, "last")
     got = made.kept(reducer.reduce(reducer.sites(llava15_7b())[0], view, {}))
     for s, mine in zip(samples, got, strict=True):
@@ -62,7 +62,7 @@ def test_the_selection_equals_the_loop(shapes: list[tuple[int, int, int]]) -> No
 
 
 def expected(
-    model: Model, x: torch.Tensor, visual: range, renumber: bool, counts: list[int]
+    model: Model, x: torch.Tensor, visual: range, renumber: bool, counts: list[int], row: str = "next"
 ) -> list[oracle.Stage]:
     """Stage by stage: who stays, by the last row of a full run in which the earlier ones already are masked."""
     stages: list[oracle.Stage] = []
@@ -70,21 +70,24 @@ def expected(
     for layer, n in zip(LAYERS3, counts, strict=True):
         alive, position = oracle.survivors(model, len(x), visual, stages)
         _, attention = oracle.decode(model, x, [oracle.causal(a) for a in alive], position)
-        row = attention[layer - 1][:, -1].mean(0)
-        stay, _ = reference.stage(row[left].tolist(), left, len(x), n)
+        score = attention[layer - (row == "before")][:, -1].mean(0)
+        stay, _ = reference.stage(score[left].tolist(), left, len(x), n)
         kept = [j for j, t in enumerate(left) if t in stay]
         stages.append((layer, kept, renumber))
         left = [left[j] for j in kept]
     return stages
 
 
+@pytest.mark.parametrize("row", ["next", "before"])
 @pytest.mark.parametrize("positions", ["renumber", "keep"])
 @pytest.mark.parametrize("inputs", [batch(), one(batch(), 0), FOUR], ids=["2", "1", "4"])
-def test_the_model_answers_as_if_the_others_were_masked(model: Model, positions: Any, inputs: Inputs) -> None:
-    got = answer(model, PyramidDrop(LAYERS3, positions=positions), inputs, NEW)
+def test_the_model_answers_as_if_the_others_were_masked(
+    model: Model, row: Any, positions: Any, inputs: Inputs
+) -> None:
+    got = answer(model, PyramidDrop(LAYERS3, positions=positions, row=row), inputs, NEW)
     for b in range(len(inputs["input_ids"])):
         x, visual = prompt_of(model, inputs, b)
-        stages = expected(model, x, visual, positions == "renumber", reference.counts(PATCHES))
+        stages = expected(model, x, visual, positions == "renumber", reference.counts(PATCHES), row)
         close(got.logits[b], oracle.masked(model, x, visual, stages, got.tokens[b]))
         held = reference.layer_counts(LAYERS, LAYERS3, PATCHES, reference.counts(PATCHES))
         assert got.trace.visual[b] == held
@@ -114,8 +117,9 @@ def test_nothing_stays_behind(model: Model, inputs: Inputs) -> None:
     [
         ({"layers": (1, 2)}, "2 layers, but 3 shares"),
         ({"layers": (2, 1, 3)}, "must rise"),
-        ({"layers": (0, 1, 2)}, r"must lie in 1\.\.3"),
-        ({}, r"must lie in 1\.\.3"),
+        ({"layers": (0, 1, 2), "row": "before"}, r"must lie in 1\.\.3"),
+        ({}, r"must lie in 0\.\.3"),
+        ({"row": "last"}, "must be 'next' or 'before'"),
         ({"layers": LAYERS3, "keep": (0.5, 0.25, 0.0)}, r"must lie in \(0, 1\]"),
     ],
 )

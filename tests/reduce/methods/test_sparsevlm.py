@@ -78,7 +78,7 @@ def test_paper_scale_counts() -> None:
 
 def run(model: Model, x: Tensor, visual: range, reducer: SparseVLM, new: Tensor) -> tuple[list[int], Tensor]:
     """One sample whose sequence really shrinks -> tokens per layer, and the logits of each step."""
-    behind = list(range(visual.stop, len(x) - 1))  # the very last token rates nobody
+    behind = list(range(visual.stop, len(x)))
     rate = reference.raters(x[visual.start : visual.stop], x[behind]) if behind else []
     h = torch.cat([x, oracle.words(model, new[:-1])])
     n, lengths, weights = len(visual), [], x

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from prunegrid.reduce.methods.vit_schedule import geometric, staged
-from prunegrid.reduce.ops import pack
+from prunegrid.reduce.ops import pack, raster, top
 from prunegrid.reduce.places import Place, Probe, Site
 from prunegrid.reduce.reducer import Host, Reducer, budget, check_budget
 from prunegrid.reduce.view import Reduction, TokenView
@@ -28,7 +28,8 @@ class ATS(Reducer):
     official: length of the value with heads joined; the CDF over ASCENDING scores, stretched to [0, 1], is hit by
     `references` - 1 points between its smallest non-zero value and 1 (null: as many as the stage may keep); of too
     many the most significant stay; ascending order; never under 7 patches. haurum: lengths per head; CDF in RASTER
-    order; points (2i - 1) / 2K; raster order.
+    order; points (2i - 1) / 2K; raster order. `select` top is the fixed-k twin: the most significant ones, as many
+    as the stage may keep, in the variant's order.
 
     The official code drops rows of the attention before they meet the values; here the rows are computed and dropped
     between attention and MLP: the same numbers, the row's own attention output is wasted work. Its fixed 197
@@ -40,11 +41,14 @@ class ATS(Reducer):
     stages: int = 3
     layers: Sequence[int] | None = None
     references: int | None = None
+    select: Literal["sample", "top"] = "sample"
 
     def __post_init__(self) -> None:
         check_budget(self.keep, "ATS")
         if self.variant not in ("official", "haurum"):
             raise ValueError(f"ATS: variant={self.variant!r} must be 'official' or 'haurum'")
+        if self.select not in ("sample", "top"):
+            raise ValueError(f"ATS: select={self.select!r} must be 'sample' or 'top'")
         if self.references is not None and self.references < 3:
             raise ValueError(f"ATS: references={self.references} must be at least 3")
 
@@ -66,11 +70,16 @@ class ATS(Reducer):
         lengths = values.norm(dim=-1)  # [B, H, N]
         per_head = self.variant == "haurum"
         score = (rows * lengths).sum(1) if per_head else rows.sum(1) * lengths.norm(dim=1)
-        keep, valid = self.sample(score * view.valid, view.valid, self.limit(state.shape, site.layer))
-        return Reduction(keep, valid=valid, note={"sampled": valid.sum(1).float()})
+        most = self.limit(state.shape, site.layer)
+        if self.select == "top":
+            best = top(score, min(most, score.shape[1]), view.valid)
+            return Reduction(best.flip(1) if not per_head else raster(best)[0])
+        keep, valid, ragged = self.sample(score * view.valid, view.valid, most)
+        note = {"sampled": valid.sum(1).float()}
+        return Reduction(keep, valid=valid, note=note, ragged=ragged)
 
-    def sample(self, score: Tensor, real: Tensor, most: int) -> tuple[Tensor, Tensor]:
-        """score [B, N], 0 where not `real` -> patches [B, n], valid [B, n], n <= most (or 7)."""
+    def sample(self, score: Tensor, real: Tensor, most: int) -> tuple[Tensor, Tensor, bool]:
+        """score [B, N], 0 where not `real` -> patches [B, n], valid [B, n], whether ragged; n <= most (or 7)."""
         official = self.variant == "official"
         most = max(most, 7) if official else most
         sort = score.masked_fill(~real, torch.inf) if official else (~real).to(torch.int8)
@@ -87,8 +96,8 @@ class ATS(Reducer):
         hit = torch.zeros_like(real).scatter(1, nearest(cdf, points), True) & real
         if official:  # of too many the last, most significant ones
             hit = hit & (hit.flip(1).long().cumsum(1).flip(1) <= most)
-        slots, valid = pack(hit)
-        return order.gather(1, slots), valid
+        slots, valid, ragged = pack(hit)
+        return order.gather(1, slots), valid, ragged
 
 
 def _upto(points: int, like: Tensor) -> Tensor:

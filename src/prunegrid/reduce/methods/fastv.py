@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from prunegrid.reduce.methods.schedule import highest, share_of
+from prunegrid.reduce.methods.schedule import fixed, highest, share_of
 from prunegrid.reduce.places import Place, Probe, Site
 from prunegrid.reduce.reducer import ScoreReducer, budget
 from prunegrid.reduce.view import Reduction, TokenView
@@ -56,7 +57,12 @@ class FastV(ScoreReducer):
         return view.attention(self.layer - 1).mean(1).squeeze(1)
 
     def reduce(self, site: Site, view: TokenView, state: Any) -> Reduction:
-        most = budget(self.keep, view.tokens.shape[1], "FastV")
+        count = view.tokens.shape[1]
+        most = budget(self.keep, count, "FastV")
+        if view.full:
+            whole = math.floor if self.rounding == "down" else round
+            n = most if isinstance(self.keep, int) else max(1, whole(count * self.keep))
+            return fixed(self.score(view), n)
         if isinstance(self.keep, int):
             counts = torch.full((len(view.tokens),), most, device=view.valid.device)
         else:

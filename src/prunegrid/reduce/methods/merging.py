@@ -103,20 +103,23 @@ class Merging(Reducer):
         return counts.clamp_min(self.minimum)
 
     def finish(
-        self, view: TokenView, a: Tensor, keep: Tensor, valid: Tensor, note: dict[str, Tensor]
+        self, view: TokenView, a: Tensor, keep: Tensor, valid: Tensor, note: dict[str, Tensor], ragged: bool
     ) -> Reduction:
-        """Order the selected tokens, and merge the others into them. keep, valid [B, n], selected first."""
+        """Order the selected tokens, and merge the others into them. keep, valid [B, n], selected first; `ragged`:
+        valid holds a False."""
         if self.order == "raster":
             order = keep.masked_fill(~valid, view.tokens.shape[1]).argsort(dim=1, stable=True)
             keep, valid = keep.gather(1, order), valid.gather(1, order)
         if not self.merge:
-            return Reduction(keep, valid=valid, note=note)
+            return Reduction(keep, valid=valid, note=note, ragged=ragged)
         weights, rest = self.weights(view, a, keep, valid)
         if self.remainder:  # right behind the last selected token of each image
             end = valid.sum(1)
             weights, keep, valid = _append(weights, rest, keep, valid, end)
         pad = weights.new_zeros(*weights.shape[:2], view.prefix.shape[1])
-        return Reduction(keep, weights=torch.cat([pad, weights], -1), valid=valid, note=note)
+        made = int(bool(self.remainder))
+        weights = torch.cat([pad, weights], -1)
+        return Reduction(keep, weights, valid, note=note, ragged=ragged, made=made)
 
     def weights(self, view: TokenView, a: Tensor, keep: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Mixing weights [B, n, N] and the remainder's [B, N].

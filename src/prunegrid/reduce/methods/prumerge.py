@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from prunegrid.reduce.methods.merging import Merging
-from prunegrid.reduce.ops import first, top
+from prunegrid.reduce.ops import first, span, top
 from prunegrid.reduce.places import Site
 from prunegrid.reduce.reducer import budget, check_budget
 from prunegrid.reduce.view import Reduction, TokenView
@@ -39,10 +39,14 @@ class PruMerge(Merging):
             )
 
     def reduce(self, site: Site, view: TokenView, state: Any) -> Reduction:
-        a = self.class_attention(view)
+        a, ragged = self.class_attention(view), False
         if self.keep is None:
             counts = self.outliers(a, view.valid)
+            most, ragged = span(counts)
         else:
-            counts = view.valid.sum(1).clamp_max(budget(self.keep, a.shape[1], "PruMerge"))
-        keep = top(a, int(counts.max()), view.valid)
-        return self.finish(view, a, keep, first(counts, keep.shape[1]), {"selected": counts.float()})
+            most = budget(self.keep, a.shape[1], "PruMerge")
+            counts = view.valid.sum(1).clamp_max(most)
+            if not view.full:
+                most, ragged = span(counts)
+        keep = top(a, most, view.valid)
+        return self.finish(view, a, keep, first(counts, most), {"selected": counts.float()}, ragged)

@@ -13,72 +13,92 @@ import torch
 from torch import Tensor
 
 from prunegrid.reduce.methods.merging import Merging
-from prunegrid.reduce.ops import first, pack, top
+from prunegrid.reduce.ops import first, span, top
 from prunegrid.reduce.places import Site
-from prunegrid.reduce.reducer import check_budget
+from prunegrid.reduce.reducer import budget, check_budget
 from prunegrid.reduce.view import Reduction, TokenView
 
 
 @dataclass(frozen=True)
 class PruMergePlus(Merging):
-    """Three readings of "add spatial tokens".
+    """Readings of "add spatial tokens".
 
     fixed (the released training path, and what the published 25 % and 50 % rows fit): N*keep/2 tokens by attention
     and every int(2/keep)-th token from half a stride on, duplicates included.
     adaptive (the released inference path): outliers, then every int(int(N/m)/3)-th token but the last, less those
     already there: a staircase of counts; from m = N/6 + 1 on nothing is pruned.
     paper (Algorithm 1): m outliers and m more, evenly spaced over the rest: 2m tokens.
+    topk (the fixed-k twin of the last two): `keep` tokens (int, or a share) on any picture, half of them by
+    attention, the others evenly spaced over the rest. The remainder token comes on top of every count.
     """
 
-    sampling: Literal["fixed", "adaptive", "paper"] = "fixed"
-    keep: float = 0.25  # fixed only: share of the tokens that is sent, remainder token not counted
+    sampling: Literal["fixed", "adaptive", "paper", "topk"] = "fixed"
+    keep: int | float = 0.25  # fixed: share of the tokens that is sent; topk: tokens, or a share
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sampling not in ("fixed", "adaptive", "paper"):
+        if self.sampling not in ("fixed", "adaptive", "paper", "topk"):
             raise ValueError(
-                f"PruMergePlus: sampling={self.sampling!r} must be 'fixed', 'adaptive' or 'paper'"
+                f"PruMergePlus: sampling={self.sampling!r} must be 'fixed', 'adaptive', 'paper' or 'topk'"
             )
-        check_budget(float(self.keep), "PruMergePlus")
+        if self.sampling == "fixed" and isinstance(self.keep, int):
+            raise ValueError(f"PruMergePlus: sampling=fixed needs a share in (0, 1], got keep={self.keep}")
+        check_budget(self.keep, "PruMergePlus")
 
     def reduce(self, site: Site, view: TokenView, state: Any) -> Reduction:
         a = self.class_attention(view)
-        count = a.shape[1]
         if self.sampling == "fixed":
-            ratio = self.keep / 2
-            m = torch.full_like(view.valid.sum(1), max(1, math.floor(count * ratio + 1e-6)))
-            stride = max(1, math.floor(1 / ratio + 1e-6))
-            spatial = torch.arange(stride // 2, count, stride, device=a.device).expand(len(a), -1)
-            extra = view.valid.gather(1, spatial)
+            return self._fixed(view, a)
+        count, place = a.shape[1], torch.arange(a.shape[1], device=a.device)
+        if self.sampling == "topk":
+            total = budget(self.keep, count, "PruMergePlus")
+            wanted = view.valid.sum(1).clamp_max(total)
+            m = (wanted + 1) // 2
+            more = wanted - m
         else:
-            m = self.outliers(a, view.valid)
-        chosen = top(a, int(m.max()), view.valid)
-        picked = first(m, chosen.shape[1])
-        if self.sampling != "fixed":
-            taken = torch.zeros_like(view.valid).scatter(1, chosen, picked)
-            rule = _staircase if self.sampling == "adaptive" else _even
-            spatial, extra = rule(m, view.valid & ~taken)
-        keep, valid = torch.cat([chosen, spatial], 1), torch.cat([picked, extra], 1)
-        order = (~valid).to(torch.int8).argsort(dim=1, stable=True)  # close the gap behind fewer outliers
-        keep, valid = keep.gather(1, order), valid.gather(1, order)
-        width = int(valid.sum(1).max())
-        return self.finish(view, a, keep[:, :width], valid[:, :width], {"selected": m.float()})
+            m = more = self.outliers(a, view.valid)
+        order = a.masked_fill(~view.valid, -torch.inf).argsort(dim=1, descending=True, stable=True)
+        rank = order.argsort(dim=1)
+        picked = (rank < m[:, None]) & view.valid
+        free = view.valid & ~picked
+        spatial = _staircase(m, free) if self.sampling == "adaptive" else _even(more, free)
+        # By falling attention first, then by place; what is neither comes last.
+        key = torch.where(picked, rank, torch.where(spatial, count + place, 2 * count))
+        counts = (picked | spatial).sum(1)
+        width, ragged = (total, False) if self.sampling == "topk" and view.full else span(counts)
+        keep = key.argsort(dim=1, stable=True)[:, :width]
+        return self.finish(view, a, keep, first(counts, width), {"selected": m.float()}, ragged)
+
+    def _fixed(self, view: TokenView, a: Tensor) -> Reduction:
+        count, ratio = a.shape[1], self.keep / 2
+        m = max(1, math.floor(count * ratio + 1e-6))
+        stride = max(1, math.floor(1 / ratio + 1e-6))
+        chosen = top(a, m, view.valid)
+        spatial = torch.arange(stride // 2, count, stride, device=a.device).expand(len(a), -1)
+        keep = torch.cat([chosen, spatial], 1)
+        valid, ragged, note = view.valid.gather(1, keep), False, {"selected": torch.full((len(a),), float(m))}
+        if not view.full:
+            order = (~valid).to(torch.int8).argsort(dim=1, stable=True)  # close the gap behind fewer tokens
+            width, ragged = span(valid.sum(1))
+            keep, valid = (x.gather(1, order)[:, :width] for x in (keep, valid))
+        return self.finish(view, a, keep, valid, note, ragged)
 
 
-def _staircase(m: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
-    """Every stride-th token from 0 to N - 2 that is free, stride = int(int(N / m) / 3): indices, valid [B, n]."""
+def _staircase(m: Tensor, free: Tensor) -> Tensor:
+    """bool [B, N]: every stride-th token from 0 to N - 2 that is free, stride = int(int(N / m) / 3)."""
     count = free.shape[1]
     stride = (count // m // 3).clamp_min(1)
     place = torch.arange(count, device=free.device)
-    return pack(free & (place % stride[:, None] == 0) & (place < count - 1))
+    return free & (place % stride[:, None] == 0) & (place < count - 1)
 
 
-def _even(m: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
-    """m of the free tokens, at the centres of m equal stretches of them: indices, valid [B, n]."""
-    pool, _ = pack(free)
+def _even(m: Tensor, free: Tensor) -> Tensor:
+    """bool [B, N]: m of the free tokens, at the centres of m equal stretches of them."""
+    batch, count = free.shape
+    pool = (~free).to(torch.int8).argsort(dim=1, stable=True)
     total = free.sum(1, keepdim=True)
     wanted = torch.minimum(m[:, None], total)
-    i = torch.arange(int(m.max()), device=free.device)[None, :]
-    valid = i < wanted
-    spot = ((2 * i + 1) * total // (2 * wanted.clamp_min(1))).clamp_max(pool.shape[1] - 1)
-    return pool.gather(1, spot), valid
+    i = torch.arange(count, device=free.device)[None, :]
+    spot = ((2 * i + 1) * total // (2 * wanted.clamp_min(1))).clamp_max(count - 1)
+    spot = pool.gather(1, spot).masked_fill(i >= wanted, count)  # a spill column takes what is too much
+    return free.new_zeros(batch, count + 1).scatter(1, spot, True)[:, :count]

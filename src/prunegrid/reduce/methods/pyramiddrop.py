@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from prunegrid.reduce.methods.schedule import highest
+from prunegrid.reduce.methods.schedule import fixed, highest
 from prunegrid.reduce.places import Place, Probe, Site
 from prunegrid.reduce.reducer import Host, Reducer, check_budget
 from prunegrid.reduce.view import Reduction, TokenView
@@ -21,14 +21,18 @@ class PyramidDrop(Reducer):
     (576 -> 288, 144, 72), by the last prompt token's attention: mean over heads of its row, [B, H, 1, N] -> [B, N].
     Positions of all tokens behind are counted anew at each stage, as released (`positions: keep` leaves them).
 
-    Differs from the official code: it forms the row with the queries and keys of the layer that is about to run,
-    for all tokens and once more than needed; here the row is that of the layer that has just run. Right padding
-    and a Python loop over samples there, any batch here. Cost: one row per stage, 2 T D FLOPs.
+    `row` next, as released: the row of the layer that is about to run, formed ahead with its own norm, query and
+    key projections and rotation; before: that of the layer that has just run, which costs nothing more.
+
+    Differs from the official code: one query instead of all, no values; there a Python loop over samples and right
+    padding, any batch here; in training it averages the rows of the tokens before each answer, here the last
+    token's counts. Cost per stage: next 2 T D Hkv Dh (keys) and a row, 2 T D; before the row alone.
     """
 
     layers: Sequence[int] = (8, 16, 24)
     keep: Sequence[float] = (0.5, 0.25, 0.125)
     positions: Literal["renumber", "keep"] = "renumber"
+    row: Literal["next", "before"] = "next"
 
     def __post_init__(self) -> None:
         if not self.layers or len(self.layers) != len(self.keep):
@@ -43,15 +47,22 @@ class PyramidDrop(Reducer):
             check_budget(float(share), "PyramidDrop")
         if self.positions not in ("renumber", "keep"):
             raise ValueError(f"PyramidDrop: positions={self.positions!r} must be 'renumber' or 'keep'")
+        if self.row not in ("next", "before"):
+            raise ValueError(f"PyramidDrop: row={self.row!r} must be 'next' or 'before'")
+
+    def read(self, layer: int) -> int:
+        """The LLM layer whose attention scores the stage at `layer`."""
+        return layer if self.row == "next" else layer - 1
 
     def sites(self, shape: ModelShape) -> Sequence[Site]:
-        if not 1 <= self.layers[0] <= self.layers[-1] < shape.llm.layers:
+        least = int(self.row == "before")
+        if not least <= self.layers[0] <= self.layers[-1] < shape.llm.layers:
             raise ValueError(
-                f"PyramidDrop: layers={list(self.layers)} must lie in 1..{shape.llm.layers - 1}: each reads the "
-                "layer before it"
+                f"PyramidDrop: layers={list(self.layers)} must lie in {least}..{shape.llm.layers - 1}"
+                + (": each reads the layer before it" if least else "")
             )
         return tuple(
-            Site(Place.PROMPT, layer, Probe((layer - 1,), "last"), positions=self.positions)
+            Site(Place.PROMPT, layer, Probe((self.read(layer),), "last"), positions=self.positions)
             for layer in self.layers
         )
 
@@ -60,12 +71,14 @@ class PyramidDrop(Reducer):
 
     def score(self, view: TokenView, layer: int) -> Tensor:
         """[B, N] fp32."""
-        return view.attention(layer - 1).mean(1).squeeze(1)
+        return view.attention(self.read(layer)).mean(1).squeeze(1)
 
     def reduce(self, site: Site, view: TokenView, state: dict[str, Any]) -> Reduction:
         assert site.layer is not None
         if not state:
-            state.update(counts=view.valid.sum(1), most=view.tokens.shape[1])
+            state.update(counts=view.valid.sum(1), most=view.tokens.shape[1], full=view.full)
         share = self.keep[list(self.layers).index(site.layer)]
+        if state["full"] and view.full:
+            return fixed(self.score(view, site.layer), max(1, int(state["most"] * share)))
         counts = (state["counts"].double() * share).floor().long().clamp_min(1)
         return highest(self.score(view, site.layer), view.valid, counts, max(1, int(state["most"] * share)))

@@ -25,9 +25,8 @@ class Random(ScoreReducer):
 
     def reduce(self, site: Site, view: TokenView, state: Host) -> Reduction:
         n = budget(self.keep, view.tokens.shape[1], "Random")
-        drawn = [
-            _draw(valid, n, g) for valid, g in zip(view.valid.cpu(), view.generators(state.seed), strict=True)
-        ]
+        valid = torch.ones(view.valid.shape, dtype=torch.bool) if view.full else view.valid.cpu()
+        drawn = [_draw(real, n, g) for real, g in zip(valid, view.generators(state.seed), strict=True)]
         return Reduction(torch.stack(drawn).to(view.tokens.device))
 
     def score(self, view: TokenView) -> Any:  # pragma: no cover - reduce() draws

@@ -32,6 +32,12 @@ def share_of(valid: Tensor, keep: float, whole: bool = False) -> Tensor:
     return torch.minimum(counts.clamp_min(1), valid.sum(-1))
 
 
+def fixed(score: Tensor, n: int) -> Reduction:
+    """The n highest scores [B, N] of each sample where all tokens are real, as `highest` without a synchronisation."""
+    order = score.argsort(dim=1, descending=True, stable=True)[:, :n]
+    return Reduction(order.sort(1).values)
+
+
 def highest(score: Tensor, valid: Tensor, counts: Tensor, most: int) -> Reduction:
     """Keep the counts[b] highest scores [B, N] of each sample's valid tokens, in raster order; ties go to the
     earlier token. `most`: no count is larger; known without asking the device."""

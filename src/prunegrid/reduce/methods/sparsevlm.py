@@ -29,9 +29,8 @@ class SparseVLM(Reducer):
 
     `keep` is the official table: 66, 30, 17 for "64" tokens (192: 300, 200, 110; 128: 303, 110, 36; 96: 238, 48,
     26); the paper's count from the rank of the attention is not in its code. Differs from the official code: no
-    noise in the densities, so that the answer repeats; the prompt's very last token, the one that speaks next,
-    rates nobody (it cannot be seen at the input); where no text stands out all text rates. Batches are free.
-    Cost: 2 N Q D for the raters, 2 Q T D per stage for Q text rows, t^2 D for t recycled tokens.
+    noise in the densities, so that the answer repeats; where no text stands out all text rates. Batches are free.
+    Cost: 2 T^2 D for the raters (2 N Q D needed), 2 Q T D per stage for Q text rows, t^2 D for t recycled tokens.
     """
 
     keep: Sequence[int] = (66, 30, 17)
@@ -78,7 +77,7 @@ class SparseVLM(Reducer):
             return None
         rows = view.attention(site.layer - 1).mean(1)  # [B, Q, N]
         real = view.attended[site.layer - 1].real
-        who = F.pad(state["raters"], (0, real.shape[1] - state["raters"].shape[1])) & real
+        who = state["raters"][:, : real.shape[1]] & real
         who = torch.where(who.any(1, keepdim=True), who, real)
         return self.select(view, (rows * who[..., None]).sum(1), count)
 
@@ -95,7 +94,7 @@ class SparseVLM(Reducer):
         t = int((width - count) * self.recycle) + 1 if self.recycle else 0
         c = t // 10 + 1 if t else 0
         if t == 0:
-            return Reduction(best, valid=stays)
+            return Reduction(best, valid=None if view.full else stays)
         again = order[:, count : count + t]
         live = first(recycled, t)
         member = dpc_knn(gather(view.tokens, again), live, clusters, c)
@@ -112,21 +111,22 @@ class SparseVLM(Reducer):
         return Reduction(
             torch.cat([best, new], 1),
             weights,
-            torch.cat([stays, first(clusters, c)], 1),
+            None if view.full else torch.cat([stays, first(clusters, c)], 1),
             group=group[:, :width],
+            made=c,
         )
 
 
 def raters(view: TokenView) -> Tensor:
-    """bool [B, Q]: which of the text tokens behind the image, in order, rate. The view holds all tokens."""
+    """bool [B, N]: which of the text tokens behind the image, in order, rate; the rest is False. The view holds all
+    tokens. All pairs are multiplied (2 N^2 D): to take out the few of them would ask the device for their number."""
     text = view.valid & ~view.visual & (view.visual.long().cumsum(1) > 0)
     seen = view.visual & view.valid
-    q, n = torch.stack((text.sum(1).max(), seen.sum(1).max())).tolist()
-    words = (~text).to(torch.int8).argsort(dim=1, stable=True)[:, :q]
-    image = (~seen).to(torch.int8).argsort(dim=1, stable=True)[:, :n]
-    is_word, is_image = text.gather(1, words), seen.gather(1, image)
-    products = gather(view.tokens, image).float() @ gather(view.tokens, words).float().transpose(1, 2)
+    words = (~text).to(torch.int8).argsort(dim=1, stable=True)  # text first, in order
+    is_word = text.gather(1, words)
+    x = view.tokens.float()
+    products = x @ gather(x, words).transpose(1, 2)
     share = torch.nan_to_num(products.masked_fill(~is_word[:, None], -torch.inf).softmax(2))
-    score = (share * is_image[..., None]).sum(1) / is_image.sum(1, keepdim=True).clamp_min(1)
+    score = (share * seen[..., None]).sum(1) / seen.sum(1, keepdim=True).clamp_min(1)
     mean = (score * is_word).sum(1, keepdim=True) / is_word.sum(1, keepdim=True).clamp_min(1)
     return is_word & (score > mean)

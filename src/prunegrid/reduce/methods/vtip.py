@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from prunegrid.reduce.methods.h2o import H2O
-from prunegrid.reduce.methods.schedule import highest
+from prunegrid.reduce.methods.h2o import H2O, Memory
+from prunegrid.reduce.methods.schedule import fixed, geometric, highest
+from prunegrid.reduce.ops import span
 from prunegrid.reduce.places import Place, Probe, Site
-from prunegrid.reduce.reducer import Host, Reducer
+from prunegrid.reduce.reducer import Host, Reducer, budget, check_budget
 from prunegrid.reduce.view import Reduction, TokenView
 from prunegrid.shape import ModelShape
 
-READINGS = ("progressive", "bend", "shifted", "literal")
+ADAPTIVE = ("progressive", "bend", "shifted", "literal")
+READINGS = (*ADAPTIVE, "once", "spread")
+
+
+@dataclass
+class Budgeted(Memory):
+    """The second stage's memory, and what a fixed-k twin keeps: ViT layer -> patches."""
+
+    counts: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,8 @@ class VTIP(Reducer):
     progressive (H1): after EVERY ViT layer that follows the first `after`, drop the round(alpha (n - i*)) lowest;
     20 layers in LLaVA-1.5, about 22 % of the patches left on any long-tailed curve. The others act once, after
     layer number `after`: bend (H2) keeps i*, shifted (H3) i* + round(alpha n), literal (H4) round(alpha i*).
+    The fixed-k twins keep `keep` patches of every picture by the same score at the same place: once = all after
+    layer number `after`; spread = the same share after every layer that progressive acts at.
     At least 1 patch stays, in raster order; the CLS always. If all d are equal there is no bend: i* = n.
 
     `similarity`: attention = softmax per head, then the mean over heads, of the layer just run; joined = one
@@ -42,7 +53,8 @@ class VTIP(Reducer):
     stages: Literal["both", "first", "second"] = "both"
     after: int = 3
     alpha: float = 0.075
-    reading: Literal["progressive", "bend", "shifted", "literal"] = "progressive"
+    reading: Literal["progressive", "bend", "shifted", "literal", "once", "spread"] = "progressive"
+    keep: int | float | None = None  # once and spread only
     similarity: Literal["attention", "joined", "hidden"] = "attention"
     heavy: int | float = 0.5
     recent: int | float = 0.5
@@ -59,6 +71,11 @@ class VTIP(Reducer):
                 raise ValueError(f"VTIP: {name}={value!r} must be one of {', '.join(map(repr, known))}")
         if not 0 < self.alpha <= 1:
             raise ValueError(f"VTIP: alpha={self.alpha} must lie in (0, 1]")
+        if (self.keep is None) != (self.reading in ADAPTIVE):
+            need = "finds its own number, give no keep" if self.keep else "needs keep: tokens, or a share"
+            raise ValueError(f"VTIP: reading={self.reading!r} {need}")
+        if self.keep is not None:
+            check_budget(self.keep, "VTIP")
         _ = self.cache  # refuses impossible budgets
 
     @property
@@ -72,25 +89,40 @@ class VTIP(Reducer):
             if shape.vision.prefix == 0:
                 raise ValueError("VTIP: this vision tower has no class token, whose similarities it sorts")
             last = shape.vision.selected - 1  # whose output LLaVA reads
-            progressive = self.reading == "progressive"
+            progressive = self.reading in ("progressive", "spread")
             if not 1 <= self.after <= last + 1 - progressive:
                 raise ValueError(f"VTIP: after={self.after} must lie in 1..{last + 1 - progressive}")
             layers = range(self.after, last + 1) if progressive else (self.after - 1,)
             first = [Site(Place.VISION, i, Probe((i,))) for i in layers]
+            self._counts(shape, first)  # refuses a budget beyond the model's patches
         return (*first, *(self.cache.sites(shape) if self.stages != "first" else ()))
 
-    def start(self, host: Host) -> Any:
-        return self.cache.start(host)
+    def _counts(self, shape: ModelShape, sites: Sequence[Site]) -> dict[int, int]:
+        """ViT layer -> patches left after it, for the fixed-k twins."""
+        if self.keep is None:
+            return {}
+        patches, layers = (
+            shape.vision.patches,
+            [s.layer for s in sites if s.place == Place.VISION and s.layer is not None],
+        )
+        left = geometric(patches, budget(self.keep, patches, "VTIP"), len(layers)) if layers else []
+        return dict(zip(layers, left, strict=True))
+
+    def start(self, host: Host) -> Memory:
+        return Budgeted(counts=self._counts(host.shape, self.sites(host.shape)))
 
     def reduce(self, site: Site, view: TokenView, state: Any) -> Reduction | None:
         if site.place == Place.CACHE:
             return self.cache.reduce(site, view, state)
         assert site.layer is not None
         score = self.score(view, site.layer)
+        if self.keep is not None:
+            return fixed(score, min(state.counts[site.layer], score.shape[1]))
         bend = inflection(score, view.valid)
         counts = kept(view.valid.sum(1), bend, self.alpha, self.reading)
-        r = highest(score, view.valid, counts, int(counts.max()))
-        return Reduction(r.keep, valid=r.valid, note={f"bend{site.layer}": bend.float()})
+        most, ragged = span(counts)
+        r = highest(score, view.valid, counts, most)
+        return Reduction(r.keep, valid=r.valid, note={f"bend{site.layer}": bend.float()}, ragged=ragged)
 
     def score(self, view: TokenView, layer: int) -> Tensor:
         """[B, N] fp32."""
