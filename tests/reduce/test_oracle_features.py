@@ -135,7 +135,7 @@ class Resampler(nn.Module):
         self.queries = nn.Parameter(torch.randn(3, 32))
         self.out = nn.Linear(32, 64)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, *_: Any) -> Tensor:
         rows = (self.queries @ features.transpose(1, 2)).softmax(-1)
         mapped: Tensor = self.out(rows @ features)
         return mapped

@@ -31,7 +31,7 @@ class Smaller(Reducer):
     def sites(self, shape: ModelShape) -> list[Site]:
         return [at(Place.IMAGE)]
 
-    def edit(self, site: Site, hidden: Tensor, state: Any) -> Tensor:
+    def edit(self, site: Site, hidden: Tensor, state: Any, valid: Tensor | None = None) -> Tensor:
         return F.interpolate(hidden, size=(self.pixels, self.pixels), mode="bilinear")
 
     def reduce(self, site: Site, view: TokenView, state: Any) -> Reduction | None:

@@ -43,7 +43,11 @@ class ReducedVLM:
     def __init__(self, model: Any, reducer: Reducer, family: Family | None = None, seed: int = 0) -> None:
         self.model, self.reducer = model, reducer
         self.family = family or family_of(model)
-        self.host = Host(ModelShape.from_config(self.family.core(model).config.to_dict()), seed)
+        shape = ModelShape.from_config(self.family.core(model).config.to_dict())
+        module = reducer.module(shape)
+        if module is not None:
+            module.to(next(self.family.projector(model).parameters()))
+        self.host = Host(shape, seed, module)
 
     @torch.no_grad()
     def generate(

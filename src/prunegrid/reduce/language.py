@@ -88,11 +88,11 @@ class LanguageSide:
             hidden, rows = args[0], self.rows[-1] if self.rows else self._full
             assert rows is not None
             for site in self._sites.get(i, ()):
+                hidden = self.reducer.edit(site, hidden, self.state, rows.valid)
                 hidden, rows = self._narrow(site, hidden, rows)
             self.rows.append(rows)
-            if not rows.past:
-                return args, kwargs
-            return (hidden, *args[1:]), self._prefill_kwargs(rows, hidden, kwargs)
+            changed = self._prefill_kwargs(rows, hidden, kwargs) if rows.past else kwargs
+            return (hidden, *args[1:]), changed
 
         return hook
 

@@ -21,6 +21,7 @@ class Host:
 
     shape: ModelShape
     seed: int = 0
+    module: nn.Module | None = None  # what `Reducer.module` built, on the model's device
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,15 @@ class Reducer:
             return None  # a reducer that only edits pixels
         raise NotImplementedError(f"{type(self).__name__} has sites but no reduce()")
 
-    def edit(self, site: Site, hidden: Tensor, state: Any) -> Tensor:
-        """IMAGE: new pixels [B, 3, h, w] (downsampling)."""
+    def edit(self, site: Site, hidden: Tensor, state: Any, valid: Tensor | None = None) -> Tensor:
+        """Overwrite what comes in. IMAGE: pixels [B, 3, h, w], of any size (downsampling). VISION and PROMPT: the
+        input [B, P+N, D] or [B, T, D] of the site's layer, before it acts; PROMPT: `valid` [B, T]."""
         return hidden
 
     def module(self, shape: ModelShape) -> nn.Module | None:
-        """PROJECTOR: forward(features [B, N, C]) -> tokens [B, n, D_llm], used instead of the projector."""
+        """The method's own weights; `ReducedVLM` asks once and hands them to `start` as `Host.module`. At PROJECTOR:
+        forward(features [B, N, C], project, prompt) -> tokens [B, n, D_llm], used instead of the projector, which
+        `project` still is: [B, n, C] -> [B, n, D_llm]."""
         return None
 
 

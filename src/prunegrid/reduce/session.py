@@ -94,7 +94,8 @@ class Session:
         there = [s for s in self.sites if s.place not in PLACES]
         if here:
             self.vision = VisionSide(self.model, self.family, self.reducer, self._state, recorder)
-            self.vision.install(here, self.host.shape, self._stack.callback)
+            self.vision.prompt = self.prompt
+            self.vision.install(here, self.host.module, self._stack.callback)
         if there:
             self.language = LanguageSide(self.model, self.family, self.reducer, self._state, recorder)
             self.language.prompt = self.prompt

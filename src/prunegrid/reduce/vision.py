@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,13 +15,12 @@ from prunegrid.reduce.ops import apply, check, pick
 from prunegrid.reduce.places import Place, Site, check_probe, resolve_layer
 from prunegrid.reduce.probe import Attended, Record, Recorder
 from prunegrid.reduce.reducer import Reducer
+from prunegrid.reduce.replace import Undo, mid_block, replace_forward
 from prunegrid.reduce.tokens import Tokens
 from prunegrid.reduce.trace import Trace
-from prunegrid.reduce.view import Reduction, TokenView
-from prunegrid.shape import ModelShape
+from prunegrid.reduce.view import PromptText, Reduction, TokenView
 
 PLACES = (Place.IMAGE, Place.VISION, Place.FEATURES, Place.PROJECTOR, Place.EMBEDS)
-Undo = Callable[[Callable[[], None]], Any]
 
 
 class VisionSide:
@@ -34,6 +33,7 @@ class VisionSide:
         self.source = family.feature_source(model)
         self.sites: Sequence[Site] = ()
         self.ids: Sequence[str] = ()
+        self.prompt: Sequence[PromptText] = ()
         self.tokens: Tokens | None = None
         self._prefix: Tensor | None = None  # CLS of the layer that LLaVA reads
         self._ages: dict[int, int] = {}  # ViT layer -> reductions made before it ran
@@ -43,25 +43,25 @@ class VisionSide:
         self._notes: dict[str, Tensor] = {}
 
     # ---- install -------------------------------------------------------------------------------------
-    def install(self, sites: Sequence[Site], shape: ModelShape, undo: Undo) -> None:
-        """Register what the sites need; every registration hands its removal to `undo`."""
+    def install(self, sites: Sequence[Site], module: nn.Module | None, undo: Undo) -> None:
+        """Register what the sites need; every registration hands its removal to `undo`. `module`: the reducer's."""
         self.sites = sites
         for site in sites:
             check_probe(site, len(self.layers), "ViT")
-            for layer in site.probe.layers if site.probe else ():
-                self.recorder.want(self._attention(layer))
-        for i, module in enumerate(self.layers):
-            undo(module.register_forward_pre_hook(self._before_layer(i), with_kwargs=True).remove)
+            for k in site.probe.layers if site.probe else ():
+                self.recorder.want(self._attention(k))
+        for i, layer in enumerate(self.layers):
+            undo(layer.register_forward_pre_hook(self._before_layer(i), with_kwargs=True).remove)
         if self.source >= 0:
             undo(self.layers[self.source].register_forward_hook(self._keep_prefix).remove)
         for site in sites:
-            self._install_site(site, shape, undo)
+            self._install_site(site, module, undo)
 
     def _attention(self, layer: int) -> nn.Module:
         module: nn.Module = self.layers[resolve_layer(layer, len(self.layers), "ViT")].self_attn
         return module
 
-    def _install_site(self, site: Site, shape: ModelShape, undo: Undo) -> None:
+    def _install_site(self, site: Site, module: nn.Module | None, undo: Undo) -> None:
         if site.place == Place.VISION:
             self._install_in_tower(site, undo)
         elif site.place == Place.FEATURES:
@@ -72,7 +72,7 @@ class VisionSide:
         elif site.place == Place.EMBEDS:
             undo(self.projector.register_forward_hook(lambda _m, _a, out: self._reduce(site, out)).remove)
         elif site.place == Place.PROJECTOR:
-            self._replace_projector(shape, undo)
+            self._replace_projector(module, undo)
 
     def _install_in_tower(self, site: Site, undo: Undo) -> None:
         i = resolve_layer(site.layer or 0, len(self.layers), "ViT")
@@ -82,7 +82,7 @@ class VisionSide:
             )
         layer = self.layers[i]
         if site.mid:
-            _replace_forward(layer, self._mid_block(site), undo)
+            replace_forward(layer, mid_block(partial(self._split_reduce, site)), undo)
         else:
             # Before transformers' own capture hook, or LLaVA would read the unreduced features.
             undo(
@@ -91,11 +91,10 @@ class VisionSide:
                 ).remove
             )
 
-    def _replace_projector(self, shape: ModelShape, undo: Undo) -> None:
-        module = self.reducer.module(shape)
+    def _replace_projector(self, module: nn.Module | None, undo: Undo) -> None:
         if module is None:
             raise ValueError(f"{type(self.reducer).__name__} has a PROJECTOR site but module() gives none")
-        resampler = module.to(next(self.projector.parameters()))
+        project = self.projector.forward  # as it is now, before this replaces it
 
         def forward(_projector: nn.Module, features: Tensor) -> Tensor:
             self._start(features)
@@ -103,12 +102,12 @@ class VisionSide:
             if self.tokens.ragged:
                 raise ValueError("a PROJECTOR module takes the same number of tokens of every picture")
             self._projected = self.tokens
-            out: Tensor = resampler(features)
+            out: Tensor = module(features, project, self.prompt)
             made = torch.full(out.shape[:2], -1, device=out.device)
-            self.tokens = self.tokens.after(Reduction(made))
+            self.tokens = self.tokens.after(Reduction(made, made=out.shape[1]))
             return out
 
-        _replace_forward(self.projector, forward, undo)
+        replace_forward(self.projector, forward, undo)
 
     # ---- hooks ---------------------------------------------------------------------------------------
     def _before_layer(self, i: int) -> Callable[..., Any]:
@@ -116,9 +115,10 @@ class VisionSide:
             hidden = args[0]
             if i == 0:
                 self._start(hidden[:, self.family.prefix :])
-                for site in self.sites:
-                    if site.place == Place.IMAGE:
-                        hidden = self._split_reduce(site, hidden)
+                for site in self._sites_at(Place.IMAGE):
+                    hidden = self._split_reduce(site, hidden)
+            for site in self._sites_at(Place.VISION, i):
+                hidden = self.reducer.edit(site, hidden, self.state)
             assert self.tokens is not None
             self._ages[i] = self.tokens.age
             self._entering.append(self.tokens)
@@ -133,27 +133,16 @@ class VisionSide:
 
         return hook
 
+    def _sites_at(self, place: Place, layer: int | None = None) -> list[Site]:
+        here = [s for s in self.sites if s.place == place]
+        return here if layer is None else [s for s in here if (s.layer or 0) % len(self.layers) == layer]
+
     def _with_prefix(self, known: Tensor) -> Tensor:
         """[B, N] -> [B, 1, 1, P+N], ones for the prefix."""
         return torch.cat([known.new_ones(len(known), self.family.prefix), known], 1)[:, None, None, :]
 
     def _keep_prefix(self, _module: nn.Module, _args: tuple, output: Tensor) -> None:
         self._prefix = output[:, : self.family.prefix]
-
-    def _mid_block(self, site: Site) -> Callable[..., Tensor]:
-        """CLIP's encoder layer with a reduction between its halves: the one place that copies its forward."""
-
-        def forward(
-            layer: Any, hidden: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
-        ) -> Tensor:
-            mixed, _ = layer.self_attn(
-                hidden_states=layer.layer_norm1(hidden), attention_mask=attention_mask, **kwargs
-            )
-            hidden = self._split_reduce(site, hidden + mixed)
-            after: Tensor = hidden + layer.mlp(layer.layer_norm2(hidden))
-            return after
-
-        return forward
 
     # ---- reduce --------------------------------------------------------------------------------------
     def _start(self, tokens: Tensor) -> None:
@@ -226,19 +215,6 @@ class VisionSide:
         trace.projector = counts[id(self._projected or self.tokens)]
         trace.kept |= {place: tokens.kept() for place, tokens in self._kept.items()}
         trace.note(self._notes)
-
-
-def _replace_forward(module: nn.Module, forward: Callable[..., Any], undo: Undo) -> None:
-    """Give this one instance another forward until `undo` runs; what it had before comes back."""
-    before = module.__dict__.get("forward")
-
-    def restore() -> None:
-        module.__dict__.pop("forward")
-        if before is not None:
-            module.__dict__["forward"] = before
-
-    module.__dict__["forward"] = types.MethodType(forward, module)
-    undo(restore)
 
 
 def cls_rows(record: Record) -> Attended:

@@ -37,7 +37,7 @@ class Downsample(Reducer):
             )
         return (Site(Place.IMAGE),)
 
-    def edit(self, site: Site, hidden: Tensor, state: Any) -> Tensor:
+    def edit(self, site: Site, hidden: Tensor, state: Any, valid: Tensor | None = None) -> Tensor:
         pixels = self.side * state.shape.vision.patch_size
         if hidden.shape[-2:] == (pixels, pixels):
             return hidden
