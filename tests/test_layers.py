@@ -26,8 +26,12 @@ ALLOWED = {
     "prunegrid.grid": {"yaml", "hydra", "omegaconf"},
     "prunegrid.mini": {"torch", "transformers", "tokenizers", "numpy", "PIL", "tqdm"},
     "prunegrid.tune": {"torch", "transformers", "peft", "tqdm", "prunegrid.reduce", "prunegrid.shape"},
-    "prunegrid.run": {"torch", "transformers", "numpy", "PIL", "yaml", "tqdm"}
-    | {f"prunegrid.{p}" for p in ("shape", "reduce", "tasks", "stats", "cost", "grid", "mini", "tune")},
+    "prunegrid.latency": {"torch", "prunegrid.reduce"},
+    "prunegrid.checkpoints": {"torch", "transformers", "tokenizers", "safetensors", "numpy", "PIL"},
+    "prunegrid.benchmarks": {"PIL", "pyarrow", "tqdm", "prunegrid.tasks"},
+    "prunegrid.run": {"torch", "transformers", "huggingface_hub", "numpy", "PIL", "yaml", "tqdm"}
+    | {f"prunegrid.{p}" for p in ("shape", "reduce", "tasks", "stats", "cost", "grid", "mini", "tune")}
+    | {f"prunegrid.{p}" for p in ("checkpoints", "benchmarks", "latency")},
     # Readers of result files. What is tracked are the report's tables and figures, so track stands on report.
     "prunegrid.report": {"numpy", "pandas", "matplotlib", "PIL", "yaml", "prunegrid.stats", "prunegrid.grid"},
     "prunegrid.track": {"mlflow", "numpy", "yaml", "prunegrid.stats", "prunegrid.grid", "prunegrid.report"},

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from grid.project import Project
 from prunegrid.grid.cell import Cell
-from prunegrid.run import build
+from prunegrid.run import weights
 from prunegrid.run.data import dvc_md5
 from prunegrid.run.files import Files
 from prunegrid.run.main import main
@@ -27,7 +27,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: Any) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(build, "model", load)
+    monkeypatch.setattr(weights, "load", load)
 
 
 @pytest.fixture

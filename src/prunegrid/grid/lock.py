@@ -28,16 +28,19 @@ def pins(conf: Path) -> dict[str, dict[str, Any]]:
 def locked(conf: Path, model: Mapping[str, Any]) -> dict[str, Any]:
     """A model option with its pinned revision: what the weights are, and so a part of every cell's id.
 
-    Random weights have none. A model that was never added keeps `revision: null`: it can be planned, not predicted.
+    Random weights have none, and no published number ever stands beside them. A model that was never added keeps
+    `revision: null`: it can be planned, not predicted.
     """
     if model["weights"] not in ("checkpoint", "random"):
         raise GridError(
             f"conf/model/{model['name']}.yaml: weights={model['weights']!r} must be checkpoint or random"
         )
     if model["aspect"] not in ("checkpoint", "pad"):
-        raise GridError(f"conf/model/{model['name']}.yaml: aspect={model['aspect']!r} must be checkpoint or pad")
+        raise GridError(
+            f"conf/model/{model['name']}.yaml: aspect={model['aspect']!r} must be checkpoint or pad"
+        )
     if model["weights"] == "random":
-        return {**model, "revision": None}
+        return {**model, "revision": None, "published": "none"}
     pin = pins(conf).get(model["name"]) if model["source"] else None
     if pin is None:
         return dict(model)

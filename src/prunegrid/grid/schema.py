@@ -21,10 +21,16 @@ class ModelConfig:
     clip: str | None = None  # folder of the whole CLIP, whose text tower some methods read
     family: str = "llava"
     dtype: str = "float32"
-    device: str = "auto"  # auto | cpu | cuda: where it runs unless told otherwise; no part of a cell's identity
+    device: str = (
+        "auto"  # auto | cpu | cuda: where it runs unless told otherwise; no part of a cell's identity
+    )
     weights: str = "checkpoint"  # checkpoint | random: full shape, no download
-    config: dict[str, Any] = field(default_factory=dict)  # HuggingFace configuration that random weights are built from
-    aspect: str = "checkpoint"  # pictures: checkpoint = as its processor says | pad = LLaVA-1.5's mean-coloured square
+    config: dict[str, Any] = field(
+        default_factory=dict
+    )  # HuggingFace configuration that random weights are built from
+    aspect: str = (
+        "checkpoint"  # pictures: checkpoint = as its processor says | pad = LLaVA-1.5's mean-coloured square
+    )
     tokens: int = MISSING  # visual tokens per picture
     side: int = MISSING  # patches per side
     vision_layers: int = MISSING

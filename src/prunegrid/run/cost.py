@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from prunegrid.cost import TokenSchedule, equivalent_tokens, flops
 from prunegrid.grid.cell import Cell
+from prunegrid.run import weights
 from prunegrid.run.files import Files, read_finished, write_json
 from prunegrid.shape import ModelShape
 
@@ -23,9 +23,8 @@ def cost(cell: Cell, results: Path, root: Path) -> None:
     """
     files = Files.of(results, cell)
     rows = read_finished(files.prediction, "trace.jsonl", f"run `prunegrid rerun {files.cell_id}`")
-    config = json.loads((root / cell.model["path"] / "config.json").read_text(encoding="utf-8"))
-    shape = ModelShape.from_config(config)
-    schedule = _schedule(rows, shape)
+    shape = ModelShape.from_config(weights.config(cell, root))
+    schedule = schedule_of(rows, shape)
     parts = {part: flops(shape, schedule, CONVENTION, part) / len(rows) for part in PARTS}
     visual = [row["visual"][0] if row["visual"] else 0 for row in rows]
     made: dict[str, Any] = {
@@ -49,7 +48,7 @@ def cost(cell: Cell, results: Path, root: Path) -> None:
     write_json(files.cell / "cost.json", made)
 
 
-def _schedule(rows: list[dict[str, Any]], shape: ModelShape) -> TokenSchedule:
+def schedule_of(rows: list[dict[str, Any]], shape: ModelShape) -> TokenSchedule:
     """A row's cache counts the steps of its whole batch; a sample's own steps end with its answer."""
     new = [row["new_tokens"] for row in rows]
     prompt = [row["prompt"] for row in rows]
@@ -85,5 +84,5 @@ def _relative(rows: list[dict[str, Any]], shape: ModelShape, total: float) -> fl
         }
         for row in rows
     ]
-    schedule = _schedule(full, shape)
+    schedule = schedule_of(full, shape)
     return total / (sum(flops(shape, schedule, CONVENTION, part) for part in PARTS) / len(rows))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from prunegrid.grid.errors import GridError
-from prunegrid.run import grid_commands, stages
+from prunegrid.run import data_commands, grid_commands, judge, latency_commands, score_file, stages
 from prunegrid.run.build import BuildError
 from prunegrid.run.files import ResultError
 
@@ -19,6 +19,10 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="command", required=True)
     grid_commands.add(commands)
     stages.add(commands)
+    data_commands.add(commands)
+    score_file.add(commands)
+    judge.add(commands)
+    latency_commands.add(commands)
     return made
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from prunegrid.grid.cell import Cell
 from prunegrid.grid.plan import make
-from prunegrid.run import build
+from prunegrid.run import build, weights
 from prunegrid.run.attention_stats import attention_rows, summary
 from prunegrid.run.compare import counts_of
 from prunegrid.run.files import read_json, read_jsonl, write_json, write_text
@@ -169,7 +169,7 @@ def _attention(root: Path, row: dict[str, Any]) -> dict[str, float]:
     cell = Cell.from_dict(row["cell"])
     scenes = root / cell.task["data"] / "scenes.jsonl"
     listed = [json.loads(line) for line in scenes.read_text(encoding="utf-8").splitlines()[:ATTENDED_IMAGES]]
-    model, processor = build.model(cell, root, "cpu")
+    model, processor = weights.load(cell, root, "cpu")
     images = [root / cell.task["data"] / "images" / f"{s['id']}.png" for s in listed]
     rows = attention_rows(model, processor, images)
     there = np.zeros(rows.shape, bool)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,86 +14,87 @@ from typing import Any
 from tqdm import tqdm
 
 from prunegrid.grid.cell import Cell
-from prunegrid.run import build
+from prunegrid.run import build, weights
 from prunegrid.run.data import check_unchanged
-from prunegrid.run.files import Files, read_finished, write_json, write_jsonl
+from prunegrid.run.files import Files, read_finished, read_json, write_json, write_jsonl
+from prunegrid.run.partial import Partial
+from prunegrid.run.shards import Shard, answered
 from prunegrid.tasks import Sample, TaskError, check_images, limit_clusters
 
 
-@dataclass
-class Partial:
-    """Finished rows of an unfinished prediction: an append-only file that is no output of any rule."""
+def predict(
+    cell: Cell, results: Path, root: Path, code: str, device: str = "auto", shard: Shard | None = None
+) -> None:
+    """Answer every question of the cell and write records.jsonl, trace.jsonl, provenance.json, timing.json.
 
-    path: Path
-    fingerprint: str
-
-    def load(self) -> dict[str, dict[str, Any]]:
-        """id -> row. A cut last line is dropped; rows of another code or cell are set aside, never mixed in."""
-        if not self.path.exists():
-            return {}
-        rows: dict[str, dict[str, Any]] = {}
-        # Lines end with "\n" alone: str.splitlines also cuts at characters that JSON allows inside a string.
-        *lines, last = self.path.read_bytes().decode("utf-8", "replace").split("\n")
-        for number, line in enumerate([*lines, last] if last else lines):
-            try:
-                row = json.loads(line) if number < len(lines) else None
-            except json.JSONDecodeError:
-                row = None
-            if number == 0 and (row or {}).get("fingerprint") != self.fingerprint:
-                self.path.replace(self.path.with_suffix(f".{int(time.time())}.old"))
-                return {}
-            if row is None:
-                print(f"{self.path}: line {number + 1} was cut; its question is asked again", flush=True)
-            elif number:
-                rows[row["record"]["id"]] = row
-        return rows
-
-    def rewrite(self, rows: Mapping[str, Any]) -> None:
-        """Start the file afresh with what is good, so that later lines follow whole ones."""
-        write_jsonl(self.path, [{"fingerprint": self.fingerprint}, *rows.values()])
-
-    def append(self, rows: Sequence[Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(r, ensure_ascii=False, allow_nan=False) + "\n" for r in rows))
-            file.flush()
-
-
-def predict(cell: Cell, results: Path, root: Path, code: str, device: str = "auto") -> None:
-    """Answer every question of the cell and write records.jsonl, trace.jsonl, provenance.json, timing.json."""
+    `shard`: answer that part alone and leave its rows; a later call without one puts all parts together.
+    """
     files = Files.of(results, cell)
-    task, keep = build.task(cell), _budget(cell, results)
+    task, keep = build.task(cell), budget(cell, results)
     # What can be wrong fails here, before anything is loaded.
     check_unchanged(root, results, dict(cell.data))
-    build.check_sites(cell, build.reducer(cell, keep), build.checkpoint(cell, root))
+    build.check_sites(cell, build.reducer(cell, keep), weights.shape(cell, root))
     samples = limit_clusters(task.samples(root / cell.task["data"]), cell.limit)
     check_images(samples)
-    partial = Partial(files.prediction / "partial.jsonl", f"{files.prediction_id} {code}")
-    files.prediction.mkdir(parents=True, exist_ok=True)
+    began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    fingerprint, home = f"{files.prediction_id} {code}", files.prediction
+    home.mkdir(parents=True, exist_ok=True)
+    partial = Partial(shard.rows(home) if shard else home / "partial.jsonl", fingerprint)
     done = partial.load()
     partial.rewrite(done)
-    began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    size = int(cell.decoding["batch_size"])
+    for path in answered(home) if shard is None else []:
+        done |= Partial(path, fingerprint).load()
     # Batches are cut from the whole list, resumed or not: who sits beside whom never depends on an interruption.
-    todo = [b for b in _batches(samples, size) if any(s.id not in done for s in b)]
-    if todo:
-        answer = Answerer(cell, root, keep, device)
-        with tqdm(
-            total=len(samples), initial=len(samples) - sum(map(len, todo)), desc=cell.label, unit="q"
-        ) as bar:
-            for batch in todo:
-                rows = answer(batch)
-                partial.append(rows)
-                done |= {r["record"]["id"]: r for r in rows}
-                bar.update(len(batch))
+    batches = list(_batches(samples, int(cell.decoding["batch_size"])))
+    mine = shard.mine(batches) if shard else batches
+    todo = [b for b in mine if any(s.id not in done for s in b)]
+    done |= _answer(cell, root, keep, device, partial, todo, sum(map(len, mine)))
+    timing = {"seconds": time.monotonic() - began, "asked": sum(map(len, todo))}
+    if shard:
+        write_json(shard.stamp(home), timing)
+        return
     rows = [done[s.id] for s in samples]
     write_jsonl(files.trace, [{"id": r["record"]["id"], **r["trace"]} for r in rows])
     write_json(files.provenance, provenance(cell, root, code, keep, started, len(rows), device))
-    write_json(
-        files.prediction / "timing.json", {"seconds": time.monotonic() - began, "asked": sum(map(len, todo))}
-    )
+    write_json(home / "timing.json", _with_shards(home, timing))
     write_jsonl(files.records, [r["record"] for r in rows])
-    (files.prediction / "failed.json").unlink(missing_ok=True)
-    partial.path.unlink()
+    (home / "failed.json").unlink(missing_ok=True)
+    for path in (partial.path, *answered(home)):
+        path.unlink()
+
+
+def _answer(
+    cell: Cell,
+    root: Path,
+    keep: Mapping[str, Any],
+    device: str,
+    partial: Partial,
+    todo: Sequence[Sequence[Sample]],
+    total: int,
+) -> dict[str, dict[str, Any]]:
+    """id -> row of every question of `todo`, each batch stored as soon as it is answered."""
+    rows: dict[str, dict[str, Any]] = {}
+    if not todo:
+        return rows
+    answer = Answerer(cell, root, keep, device)
+    with tqdm(total=total, initial=total - sum(map(len, todo)), desc=cell.label, unit="q") as bar:
+        for batch in todo:
+            made = answer(batch)
+            partial.append(made)
+            rows |= {r["record"]["id"]: r for r in made}
+            bar.update(len(batch))
+    return rows
+
+
+def _with_shards(home: Path, timing: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked and how long it took, the shards' part included (their time one after the other)."""
+    whole = dict(timing)
+    for path in answered(home):
+        stamp = home / "shards" / f"{path.name.removeprefix('partial.').removesuffix('.jsonl')}.json"
+        if stamp.exists():
+            part = read_json(stamp, "delete it")
+            whole = {key: whole[key] + part[key] for key in whole}
+    return whole
 
 
 def _batches(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
@@ -103,7 +102,7 @@ def _batches(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
         yield list(samples[start : start + size])
 
 
-def _budget(cell: Cell, results: Path) -> dict[str, int]:
+def budget(cell: Cell, results: Path) -> dict[str, int]:
     """Parameters that take as many tokens as another prediction kept on average."""
     found = {}
     for key, value in cell.reducer.items():
@@ -123,24 +122,26 @@ class Answerer:
 
         from prunegrid.reduce import ReducedVLM
 
-        self.device = pick_device(device)
+        self.device = weights.device_of(cell, device)
         self.cell = cell
         torch.manual_seed(cell.seed)
-        model, self.processor = build.model(cell, root, self.device)
+        model, self.processor = weights.load(cell, root, self.device)
         self.host = ReducedVLM(model, build.reducer(cell, keep), seed=cell.seed)
 
-    def __call__(self, batch: Sequence[Sample]) -> list[dict[str, Any]]:
-        """One row {record, trace} per sample. Any exception fails the cell: none becomes an answer."""
+    def inputs(self, batch: Sequence[Sample]) -> dict[str, Any]:
+        """What `ReducedVLM.generate` takes, on the device: pictures read and processed, prompts left-padded."""
         import torch
 
         images = [_picture(s) for s in batch]
         prompts = [self.cell.model["template"].format(question=s.prompt) for s in batch]
-        inputs = self.processor(images=images, text=prompts, return_tensors="pt", padding=True).to(
-            self.device
-        )
-        inputs["pixel_values"] = inputs["pixel_values"].to(getattr(torch, self.cell.model["dtype"]))
+        made = self.processor(images=images, text=prompts, return_tensors="pt", padding=True).to(self.device)
+        made["pixel_values"] = made["pixel_values"].to(getattr(torch, self.cell.model["dtype"]))
+        return {k: made[k] for k in ("input_ids", "attention_mask", "pixel_values")}
+
+    def __call__(self, batch: Sequence[Sample]) -> list[dict[str, Any]]:
+        """One row {record, trace} per sample. Any exception fails the cell: none becomes an answer."""
         new, trace = self.host.generate(
-            {k: inputs[k] for k in ("input_ids", "attention_mask", "pixel_values")},
+            self.inputs(batch),
             ids=[s.id for s in batch],
             max_new_tokens=int(self.cell.task["max_new_tokens"]),
             do_sample=bool(self.cell.decoding["do_sample"]),
@@ -174,14 +175,6 @@ def _length(tokens: list[int], stop: int) -> int:
     return tokens.index(stop) + 1 if stop in tokens else len(tokens)
 
 
-def pick_device(device: str) -> str:
-    import torch
-
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def provenance(
     cell: Cell, root: Path, code: str, keep: Mapping[str, Any], started: str, samples: int, device: str
 ) -> dict[str, Any]:
@@ -189,26 +182,28 @@ def provenance(
     import torch
 
     packages = ("prunegrid", "torch", "transformers", "tokenizers", "pillow", "numpy")
-    picked = pick_device(device)
+    picked = weights.device_of(cell, device)
     return {
         "cell": cell.to_dict(),
         "resolved": dict(keep),
         "code": code,
-        "git": _git(root),
+        "git": code_version(root),
         "data": dict(cell.data),
         "model_revision": cell.model["revision"],
         "dtype": cell.model["dtype"],
         "batch_size": cell.decoding["batch_size"],
         "seed": cell.seed,
         "versions": {p: version(p) for p in packages} | {"python": platform.python_version()},
-        "hardware": torch.cuda.get_device_name() if picked == "cuda" else f"{platform.machine()} cpu",
+        "hardware": torch.cuda.get_device_name()
+        if picked.startswith("cuda")
+        else f"{platform.machine()} cpu",
         "threads": torch.get_num_threads(),
         "started": started,
         "samples": samples,
     }
 
 
-def _git(root: Path) -> str:
+def code_version(root: Path) -> str:
     """The commit, with + where files differ from it; 'unknown' outside a checkout."""
     try:
         run = subprocess.run(

@@ -27,16 +27,13 @@ def add(commands: Any) -> None:
                 "--code", default="unknown", help="hash of the code that runs, for provenance"
             )
             command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
+            command.add_argument(
+                "--shard", help="K/N: answer the K-th of N parts; a predict without it joins them"
+            )
         if name == "compare":
             command.add_argument("--baseline", help="id of the full-token cell")
             command.add_argument("--blind", help="id of the cell without visual tokens")
 
-    data = commands.add_parser("data", help="fetch and verify data")
-    data.add_argument("verb", choices=["pull"])
-    data.add_argument("path", help="an out of data.dvc")
-    data.add_argument("--md5", required=True)
-    data.add_argument("--stamp", type=Path, required=True)
-    data.set_defaults(run=_data)
     mini = commands.add_parser("mini", help="the embedded model: its bars")
     mini.add_argument("verb", choices=["report"])
     mini.set_defaults(run=_mini)
@@ -44,12 +41,6 @@ def add(commands: Any) -> None:
     wrapup.add_argument("study")
     wrapup.add_argument("--store", default="sqlite:///mlflow.db", help="where MLflow keeps its runs")
     wrapup.set_defaults(run=_wrapup)
-
-
-def _data(arguments: argparse.Namespace) -> None:
-    from prunegrid.run.data import pull
-
-    pull(arguments.root, arguments.path, arguments.md5, arguments.stamp)
 
 
 def _mini(arguments: argparse.Namespace) -> int:
@@ -93,10 +84,14 @@ def _guarded(arguments: argparse.Namespace, work: Any) -> None:
 
 def _predict(arguments: argparse.Namespace) -> None:
     from prunegrid.run.predict import predict
+    from prunegrid.run.shards import Shard
 
+    shard = Shard.parse(arguments.shard) if arguments.shard else None
     _guarded(
         arguments,
-        lambda cell: predict(cell, arguments.results, arguments.root, arguments.code, arguments.device),
+        lambda cell: predict(
+            cell, arguments.results, arguments.root, arguments.code, arguments.device, shard
+        ),
     )
 
 

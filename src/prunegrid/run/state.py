@@ -40,5 +40,6 @@ def state(results: Path, row: Mapping[str, Any]) -> State:
 
 
 def _partial(prediction: Path) -> int:
-    file = prediction / "partial.jsonl"
-    return max(0, len(file.read_text(encoding="utf-8").splitlines()) - 1) if file.exists() else 0
+    """Questions answered so far, by whatever shards; the first line of each file is no answer."""
+    files = prediction.glob("partial*.jsonl")
+    return sum(max(0, len(file.read_text(encoding="utf-8").splitlines()) - 1) for file in files)

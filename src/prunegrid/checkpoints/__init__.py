@@ -1,0 +1,1 @@
+"""Checkpoints: LLaVA's own layouts converted, processors built, random weights at full shape."""
