@@ -88,7 +88,8 @@ class SnakemakeCommand:
         self.restarts = max(self.restarts, int(os.environ.get("SLURM_RESTART_COUNT") or 0))
         if self.restarts or self.attempt > 1:
             keep_earlier_logs(self.cwd, self.logs)
-        self._say(f"job {job_id} on {claim.host}, restart {self.restarts}, time-outs {self.timeouts}")
+        gpus = f"GPU {self._environment().get('CUDA_VISIBLE_DEVICES', 'none')}, " if self.gpus else ""
+        self._say(f"job {job_id} on {claim.host}, {gpus}restart {self.restarts}, time-outs {self.timeouts}")
         signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self._child = Child(self.command, self.cwd, self._environment())

@@ -17,6 +17,7 @@ _HINTS = {
     "DEADLINE": "the job could not have ended before its deadline",
     "PREEMPTED": "a job with higher priority took the node, and this partition does not requeue",
     "LAUNCH_FAILED": "the job could not be started on its node",
+    "CANCELLED": "somebody cancelled it, or a limit of the site did; nothing is known against the job itself",
 }
 _KILLED = re.compile(r"exit (?:code|status) (?:137|-9)|SIGKILL|signal 9\b|\bKilled\b|oom-kill", re.IGNORECASE)
 _TAIL_BYTES = 64 * 1024

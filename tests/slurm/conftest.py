@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from .private_cluster import ClusterError, PrivateCluster
+from .packages import ClusterError
+from .private_cluster import PrivateCluster
 from .workflow import SOURCE, Workflow
 
 if str(SOURCE) not in sys.path:
@@ -24,8 +25,8 @@ def cluster(
     for parent in [folder.parent, *folder.parent.parents]:
         if parent == Path("/tmp"):
             break
-        parent.chmod(0o755)  # mariadb runs as its own user
-    found = PrivateCluster(folder, nodes=4, accounting=request.param == "accounting")
+        parent.chmod(0o755)  # the database runs as a user of its own
+    found = PrivateCluster(folder, accounting=request.param == "accounting")
     try:
         found.start()
     except ClusterError as error:
@@ -44,7 +45,12 @@ def workflow(cluster: PrivateCluster, tmp_path: Path) -> Iterator[Callable[[str]
         return made[-1]
 
     yield make
-    for one in made:
+    end(cluster, made)
+
+
+def end(cluster: PrivateCluster, workflows: list[Workflow]) -> None:
+    """End the runs, and all jobs of the cluster."""
+    for one in workflows:
         one.end()
     with contextlib.suppress(subprocess.SubprocessError):
         cluster.client("scancel", "--user=root")
