@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from prunegrid.report import notebook
-from prunegrid.report.results import ResultError
+from prunegrid.report.cell import ResultError
 
 from . import synthetic
 

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from prunegrid.report.results import ResultError, is_mini, load_study, read_lines
+from prunegrid.report.cell import ResultError, is_mini, read_lines
+from prunegrid.report.results import load_study
 
 from . import synthetic
 

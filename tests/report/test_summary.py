@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from prunegrid.report.results import Estimate, ResultError, load_study
+from prunegrid.report.cell import Estimate, ResultError
+from prunegrid.report.results import load_study
 from prunegrid.report.summary import Summary, join_seeds, summarise, with_p
 
 from . import synthetic

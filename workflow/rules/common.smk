@@ -1,5 +1,4 @@
 # Functions for the rules: the plan, and what each cell needs. No rules, no logic of the grid.
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from snakemake.utils import validate
 
 from prunegrid.grid.data import stamp
 from prunegrid.grid.errors import GridError
-from prunegrid.grid.plan import make
+from prunegrid.grid.plan import Plan, make
 
 validate(config, "../schemas/config.schema.yaml")
 
@@ -25,17 +24,18 @@ def load_plan():
     """Plan in the main process; a job reads what the main process wrote."""
     written = Path("results/plan") / f"{STUDY}.json"
     if not workflow.is_main_process and written.exists():
-        return json.loads(written.read_text(encoding="utf-8"))["cells"]
+        return Plan.read(written)
     choose = {k: config[k] for k in ("model", "limit") if config.get(k) is not None}
     try:
-        return make(Path(), Path("results"), STUDY, choose).rows
+        return make(Path(), Path("results"), STUDY, choose)
     except GridError as error:
         raise WorkflowError(
             f"the study {STUDY!r} cannot be planned: {error}"
         ) from error
 
 
-ROWS = load_plan()
+PLAN = load_plan()
+ROWS = PLAN.rows
 CELLS = {row["id"]: row for row in ROWS}
 PREDICTIONS = {row["prediction"]: row for row in ROWS}
 DATA = {
@@ -44,25 +44,50 @@ DATA = {
     for path, md5 in row["cell"]["data"].items()
 }
 
+MODELS = {
+    row["model"]: row["cell"]["model"]
+    for row in ROWS
+    if row["cell"]["model"]["source"] and row["cell"]["model"]["weights"] == "checkpoint"
+}
+SHARDS = config.get("shards") or {}
+
 
 wildcard_constraints:
     cell="[a-z0-9_]+-[a-z0-9_]+-[a-z0-9_]+-[0-9a-f]{10}",
     prediction="[a-z0-9_]+-[a-z0-9_]+-[a-z0-9_]+-[0-9a-f]{10}",
     study="[a-z0-9_]+",
     out="[A-Za-z0-9_]+",
+    model="[a-z0-9_]+",
+    index="[0-9]+",
+    count="[0-9]+",
 
 
 def data_stamps(row):
     return [f"results/data/{stamp(path)}.json" for path in row["cell"]["data"]]
 
 
-def prediction_inputs(wildcards):
-    """The data that model and task read, and the trace that sets the budget."""
+def shard_inputs(wildcards):
+    """The data and the model that a prediction reads, and the trace that sets its budget."""
     row = PREDICTIONS[wildcards.prediction]
     files = data_stamps(row)
+    if row["model"] in MODELS:
+        files.append(f"results/models/{row['model']}.json")
     if row["like"]:
         files.append(f"results/predictions/{row['like']}/trace.jsonl")
     return files
+
+
+def shards_of(wildcards):
+    """How many jobs answer a prediction: --config shards={task: n}; no part of its identity."""
+    return int(SHARDS.get(PREDICTIONS[wildcards.prediction]["task"]["name"], 1))
+
+
+def prediction_inputs(wildcards):
+    """What its shards read, and the shards where there are several."""
+    count = shards_of(wildcards)
+    folder = f"results/predictions/{wildcards.prediction}/shards"
+    parts = [f"{folder}/{k}-of-{count}.json" for k in range(1, count + 1)]
+    return shard_inputs(wildcards) + (parts if count > 1 else [])
 
 
 def of_prediction(field):
@@ -76,6 +101,27 @@ def of_cell(field):
 def cell_file(wildcards):
     """The cell.yaml that a prediction is run from: the first cell that has it."""
     return f"results/cells/{PREDICTIONS[wildcards.prediction]['id']}/cell.yaml"
+
+
+def prediction_of_cell(wildcards):
+    prediction = CELLS[wildcards.cell]["prediction"]
+    return f"results/predictions/{prediction}/records.jsonl"
+
+
+def latency_points(wildcards):
+    """What the study wants measured, as the command line takes it."""
+    given = {
+        k: v if isinstance(v, int) else ",".join(map(str, v))
+        for k, v in (PLAN.latency or {}).items()
+    }
+    return " ".join(f"--{k.replace('_', '-')} {v}" for k, v in given.items())
+
+
+def measured(cell):
+    """The measurements that a cell's tracking and table wait for: its own and its full-token twin's."""
+    row = CELLS[cell]
+    ids = dict.fromkeys(filter(None, [row["baseline"], cell])) if PLAN.latency else ()
+    return [f"results/cells/{i}/latency.json" for i in ids]
 
 
 def counts_to_compare(wildcards):

@@ -5,6 +5,7 @@ rule track:
         cost="results/cells/{cell}/cost.json",
         paired="results/cells/{cell}/paired.json",
         provenance=lambda wildcards: f"results/predictions/{CELLS[wildcards.cell]['prediction']}/provenance.json",
+        latency=lambda wildcards: measured(wildcards.cell),
     output:
         "results/tracked/{study}/{cell}.json",
     log:

@@ -31,6 +31,16 @@ class Plan:
     study: str
     title: str
     rows: list[dict[str, Any]]
+    latency: dict[str, Any] | None = None  # what to measure, if anything
+
+    @classmethod
+    def read(cls, file: Path) -> Plan:
+        """Of results/plan/<study>.json."""
+        return cls.of(json.loads(file.read_text(encoding="utf-8")))
+
+    @classmethod
+    def of(cls, made: Mapping[str, Any]) -> Plan:
+        return cls(made["study"], made["title"], made["cells"], made["latency"])
 
     def by_id(self) -> dict[str, dict[str, Any]]:
         return {row["id"]: row for row in self.rows}
@@ -49,7 +59,7 @@ def make(root: Path, results: Path, name: str, choose: Mapping[str, Any] | None 
         made = {**_document(study, expand(study, builder), root), "choose": choose}
         write_atomic(cached, json.dumps(made, indent=1))
     made = publish(results, made)
-    return Plan(name, made["title"], made["cells"])
+    return Plan.of(made)
 
 
 def publish(results: Path, made: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,6 +98,7 @@ def _document(study: Study, entries: Iterable[Entry], root: Path) -> dict[str, A
         "source": study.source,
         "layout": dict(study.layout),
         "published": dict(study.published),
+        "latency": study.latency,
         "cells": [_row(entry, root) for entry in entries],
     }
 

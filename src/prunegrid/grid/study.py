@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -18,7 +19,11 @@ from prunegrid.grid.errors import GridError, unknown
 from prunegrid.grid.options import GROUPS
 
 AXES = (*GROUPS, "seed")
-KEYS = {"title", "source", "blocks", "layout", "published", "limit"}
+KEYS = {"title", "source", "blocks", "layout", "published", "limit", "latency"}
+# What a study that asks for measured latency may set, and what it gets where it does not.
+LATENCY: Mapping[str, Any] = MappingProxyType(
+    {"batch_sizes": (1, 8), "new_tokens": (1, 64), "repeats": 50, "warmup": 5}
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Study:
     layout: Mapping[str, str]
     published: Mapping[str, Any] = field(default_factory=dict)
     limit: int | None = None
+    latency: Mapping[str, Any] | None = None  # LATENCY's keys; None: nothing is measured
 
 
 def load(conf: Path, name: str) -> Study:
@@ -80,7 +86,24 @@ def load(conf: Path, name: str) -> Study:
         layout,
         raw.get("published") or {},
         raw.get("limit"),
+        _latency(raw["latency"], where) if "latency" in raw else None,
     )
+
+
+def _latency(given: Any, where: str) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise GridError(f"{where}: latency must be a mapping of {', '.join(LATENCY)} ({{}} for the defaults)")
+    for key in set(given) - set(LATENCY):
+        raise unknown("key", key, LATENCY, f"{where}: latency")
+    made = {k: list(v) if isinstance(v, list | tuple) else v for k, v in {**LATENCY, **given}.items()}
+    for key, value in made.items():
+        several = isinstance(LATENCY[key], tuple)
+        numbers = value if several and isinstance(value, list) else [] if several else [value]
+        least = 0 if key == "warmup" else 1
+        if not numbers or not all(type(n) is int and n >= least for n in numbers):
+            what = "a list of whole numbers" if several else "a whole number"
+            raise GridError(f"{where}: latency.{key} must be {what} from {least} on, not {value!r}")
+    return made
 
 
 def _read(file: Path, where: str) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from prunegrid.report.results import ResultError, load_study
+from prunegrid.report.cell import ResultError
+from prunegrid.report.results import load_study
 from prunegrid.report.summary import summarise
 from prunegrid.report.tables import render_text
 

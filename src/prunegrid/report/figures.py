@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from prunegrid.report.results import Estimate, is_mini
+from prunegrid.report.cell import Estimate, is_mini
 from prunegrid.report.style import Mark, look, marks, plt
 from prunegrid.report.summary import Field, Summary
 
@@ -32,6 +32,18 @@ class Axis:
 TOKENS = Axis("visual tokens (mean over LLM layers and samples)", lambda f: f.equivalent, octaves=True)
 FLOPS = Axis("FLOPs per sample, % of the full-token run",
              lambda f: None if f.relative_flops is None else 100 * f.relative_flops)  # fmt: skip
+
+
+def _measured(field: Field) -> float | None:
+    """Of the smallest batch and the most new tokens among what was measured."""
+    points = [p for cell in field.cells for p in cell.latency.get("points") or []]
+    if not points:
+        return None
+    chosen = min(points, key=lambda p: (p["batch_size"], -p["new_tokens"]))
+    return 1000 * float(chosen["seconds"]["total"]["median"])
+
+
+SECONDS = Axis("ms per call, measured (smallest batch, longest answer)", _measured)
 
 
 def front(summary: Summary, axis: Axis) -> Figure:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from prunegrid.report.results import Cell
+from prunegrid.report.cell import Cell
 from prunegrid.report.style import look, marks, plt
 from prunegrid.report.summary import Summary
 

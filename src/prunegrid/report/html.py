@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from prunegrid.report import words
-from prunegrid.report.results import is_mini
+from prunegrid.report.cell import is_mini
 from prunegrid.report.summary import Field, Summary
 
 _CSS = """

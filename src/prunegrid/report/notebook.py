@@ -7,7 +7,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from prunegrid.report.results import ResultError, load_study
+from prunegrid.report.cell import ResultError
+from prunegrid.report.results import load_study
 from prunegrid.report.style import plt
 from prunegrid.report.summary import Summary, summarise
 

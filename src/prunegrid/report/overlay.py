@@ -15,7 +15,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from prunegrid.report.results import Cell
+from prunegrid.report.cell import Cell
 from prunegrid.report.style import look, plt
 
 # the order in which a token passes the places; layers sort within their place

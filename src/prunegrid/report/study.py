@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from prunegrid.report import figures, html, tables
+from prunegrid.report import figures, html, speed, tables
+from prunegrid.report.cell import Cell
 from prunegrid.report.histogram import study_histogram
 from prunegrid.report.overlay import Panel, gallery, panel, samples_with_pictures
 from prunegrid.report.provenance import provenance
-from prunegrid.report.results import Cell, Study, load_study
+from prunegrid.report.results import Study, load_study
 from prunegrid.report.style import save
 from prunegrid.report.summary import Summary, summarise
 
@@ -20,7 +21,8 @@ _PANELS = 15  # methods on one picture; more are told, not drawn
 
 
 def build(results: Path, name: str, out: Path) -> Summary:
-    """Write index.html, table.{md,csv,html,txt}, front_{tokens,flops}, histogram and overlays/ into `out`."""
+    """Write index.html, table.{md,csv,html,txt}, front_{tokens,flops}, histogram and overlays/,
+    and where something was measured speed.csv and front_seconds, into `out`."""
     summary = summarise(load_study(results, name))
     out.mkdir(parents=True, exist_ok=True)
     title = summary.study.title
@@ -30,6 +32,9 @@ def build(results: Path, name: str, out: Path) -> Summary:
     write(out / "table.html", html.page(title, html.heading(summary) + html.table(summary)))
     save(figures.front(summary, figures.TOKENS), out / "front_tokens")
     save(figures.front(summary, figures.FLOPS), out / "front_flops")
+    if speed.speeds(summary):
+        save(figures.front(summary, figures.SECONDS), out / "front_seconds")
+        write(out / "speed.csv", tables.csv_of(speed.table(speed.speeds(summary))))
     save(study_histogram(summary), out / "histogram")
     overlays = _overlays(summary, out / "overlays")
     write(out / "index.html", html.page(title, _body(summary, out, overlays)))
@@ -79,6 +84,8 @@ def _body(summary: Summary, out: Path, overlays: Sequence[tuple[Path, str]]) -> 
     parts += ["<h2>Fronts</h2>"]
     parts += [html.picture(out / "front_tokens.png", f"Score over tokens, {_FRONT_NOTE}")]
     parts += [html.picture(out / "front_flops.png", f"Score over FLOPs, {_FRONT_NOTE}")]
+    if measured := speed.section(summary):
+        parts += [measured, html.picture(out / "front_seconds.png", f"Score over seconds, {_FRONT_NOTE}")]
     parts += ["<h2>How many tokens the samples keep</h2>"]
     parts += [html.picture(out / "histogram.png", "Ridges are scaled one by one; all benchmarks together.")]
     if overlays:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from prunegrid.report.results import Cell, Estimate, ResultError, Study, estimate, is_mini, number
+from prunegrid.report.cell import Cell, Estimate, ResultError, estimate, is_mini, number
+from prunegrid.report.results import Study
 from prunegrid.stats.holm import holm
 
 ALPHA = 0.05

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from prunegrid.report.cell import Cell
 from prunegrid.report.overlay import grid_side, kept
-from prunegrid.report.results import Cell
 from prunegrid.report.style import look, plt
 
 _ACROSS = 5

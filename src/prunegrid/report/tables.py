@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 from prunegrid.report import words
-from prunegrid.report.results import Estimate, is_mini
+from prunegrid.report.cell import Estimate, is_mini
 from prunegrid.report.summary import Field, Summary
 
 _LABEL = 32  # widest method column of the text table
@@ -140,6 +140,13 @@ def as_csv(summary: Summary) -> str:
     writer = csv.DictWriter(out, list(lines[0]) if lines else ["row", "column"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
+    return out.getvalue()
+
+
+def csv_of(rows: Sequence[Sequence[str]]) -> str:
+    """Texts as they stand, the head first."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prunegrid.report.results import Estimate
+from prunegrid.report.cell import Estimate
 from prunegrid.report.summary import Field
 
 NOTHING = "–"

@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prunegrid.report.results import Cell, ResultError, Study, load_study
+from prunegrid.report.cell import Cell, ResultError
+from prunegrid.report.results import Study, load_study
 from prunegrid.track import runs, store
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from prunegrid.report.cell import Cell, Estimate, estimate, is_mini, number
 from prunegrid.report.histogram import cell_histogram
 from prunegrid.report.overlay import gallery, panel, samples_with_pictures
-from prunegrid.report.results import Cell, Estimate, Study, estimate, is_mini, number
+from prunegrid.report.results import Study
 from prunegrid.report.style import save
 from prunegrid.track.entry import Entry, digest, flatten, metric_name, milliseconds, shorten, tag_text
 
@@ -63,8 +64,17 @@ def cell_metrics(cell: Cell) -> dict[str, float]:
     found |= {f"tokens_{key}": value for key, value in (cost.get("tokens") or {}).items()}
     found |= {key: cost.get(key) for key in ("equivalent_tokens", "relative_flops")}
     found |= {f"flops/{part}": value for part, value in (cost.get("flops") or {}).items()}
+    for point in cell.latency.get("points") or []:
+        place = f"latency_ms/batch{point['batch_size']}_new{point['new_tokens']}"
+        found |= {
+            f"{place}/{phase}": 1000 * v["median"] for phase, v in point["seconds"].items() if _timed(v)
+        }
     found["seconds"] = cell.provenance.get("seconds")
     return {metric_name(name): x for name, value in found.items() if (x := number(value)) is not None}
+
+
+def _timed(value: Any) -> bool:
+    return isinstance(value, Mapping) and "median" in value
 
 
 def _three(name: str, x: Estimate | None) -> dict[str, float | None]:
@@ -113,7 +123,7 @@ def _note(study: Study, cell: Cell) -> str:
 
 def cell_files(cell: Cell, scratch: Path) -> Iterator[tuple[Path, str]]:
     """(file, artefact folder) of a cell: what was computed, and two drawings of it."""
-    for name in ("cell.yaml", "score.json", "cost.json", "paired.json", "failed.json"):
+    for name in ("cell.yaml", "score.json", "cost.json", "paired.json", "latency.json", "failed.json"):
         if (file := cell.folder / name).exists():
             yield file, "cell"
     for name in ("records.jsonl", "trace.jsonl", "provenance.json", "failed.json"):

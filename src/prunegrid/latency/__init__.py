@@ -1,0 +1,11 @@
+"""Measured time and memory of a reduced call, phase by phase. Nothing here is modelled: see prunegrid.cost for that.
+
+from prunegrid.latency import measure
+measure(host, prepare, new_tokens=64, repeats=50, warmup=5)
+"""
+
+from prunegrid.latency.measure import measure, spread
+from prunegrid.latency.phases import PHASES, Span, Watch
+from prunegrid.latency.seen import kernels, machine
+
+__all__ = ["PHASES", "Span", "Watch", "kernels", "machine", "measure", "spread"]

@@ -1,0 +1,130 @@
+"""Measured speed beside what the counts allow: a row per method, batch size and answer length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from prunegrid.report.cell import Cell
+from prunegrid.report.summary import Field, Summary
+
+NOTE = (
+    "Medians of whole calls, preprocessing included; the same attention kernel for every method. Speed-up: the time of "
+    "full tokens over the method's. FLOPs and roofline: the speed-up that the counted operations, or operations and "
+    "bytes at this machine's peak rates, would allow. A measured speed-up below 1 is a slow-down and says so."
+)
+HEAD = ("method", "batch", "new", "tokens", "total ms", "p10–p90", "first ms", "step ms", "reducer ms", "peak GiB", "score",
+        "speed-up", "FLOPs", "roofline")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One measured point of a cell beside the same point of its full-token twin (`base` None: not measured)."""
+
+    row: str
+    machine: str
+    field: Field
+    point: Mapping[str, Any]
+    base: Mapping[str, Any] | None
+
+    @property
+    def measured(self) -> float | None:
+        """How many times faster a whole call is than with full tokens."""
+        return None if self.base is None else _total(self.base) / _total(self.point)
+
+    def allowed(self, by: str) -> float | None:
+        """The speed-up that `flops` or `roofline` alone would give; None where it is not known."""
+        if self.base is None or not self.base.get(by) or not self.point.get(by):
+            return None
+        return float(sum(self.base[by].values()) / sum(self.point[by].values()))
+
+
+def speeds(summary: Summary) -> list[Speed]:
+    """Every measured point of the study, in the table's order. Machines are never mixed: a twin that was measured on
+    another one is no twin."""
+    known = {cell.id: cell for cell in summary.study.everything}
+    found = []
+    for field in summary.fields.values():
+        for cell in field.cells:
+            twin = known.get(str(cell.planned.get("baseline")))
+            for point in cell.latency.get("points") or []:
+                found.append(Speed(field.row, _machine(cell), field, point, _same(cell, twin, point)))
+    return found
+
+
+def _same(cell: Cell, twin: Cell | None, point: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if twin is None or _conditions(twin) != _conditions(cell):
+        return None
+    keys = ("batch_size", "new_tokens")
+    same = (p for p in twin.latency.get("points") or [] if all(p[k] == point[k] for k in keys))
+    return next(same, None)
+
+
+def _conditions(cell: Cell) -> tuple[Any, ...]:
+    found = cell.latency
+    return (_machine(cell), found.get("dtype"), (found.get("machine") or {}).get("threads"))
+
+
+def _machine(cell: Cell) -> str:
+    return str((cell.latency.get("machine") or {}).get("name", ""))
+
+
+def _total(point: Mapping[str, Any]) -> float:
+    return float(point["seconds"]["total"]["median"])
+
+
+def table(found: Sequence[Speed]) -> list[list[str]]:
+    """HEAD, then one row of texts per point."""
+    return [list(HEAD), *(_row(speed) for speed in found)]
+
+
+def _row(speed: Speed) -> list[str]:
+    point, seconds = speed.point, speed.point["seconds"]
+    memory = seconds.get("memory") or {}
+    score = speed.field.score
+    return [
+        speed.row,
+        str(point["batch_size"]),
+        str(point["new_tokens"]),
+        f"{point['visual_tokens']:.1f}",
+        _ms(seconds["total"]["median"]),
+        f"{_ms(seconds['total']['p10'])}–{_ms(seconds['total']['p90'])}",
+        _ms(seconds["first"]["median"]),
+        _ms(seconds["step"]["median"]) if seconds.get("step") else "–",
+        _ms(seconds["reducer"]["median"]),
+        f"{max(memory.values()) / 2**30:.1f}" if memory else "–",
+        f"{score.value:.{speed.field.digits}f}" if score else "–",
+        _times(speed.measured, slow=True),
+        _times(speed.allowed("flops")),
+        _times(speed.allowed("roofline")),
+    ]
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.3g}" if seconds < 0.1 else f"{1000 * seconds:.0f}"
+
+
+def _times(value: float | None, slow: bool = False) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.2f}x" + (" slow-down" if slow and value < 0.995 else "")
+
+
+def section(summary: Summary) -> str:
+    """HTML of the page's part on speed; empty where nothing was measured."""
+    found = speeds(summary)
+    if not found:
+        return ""
+    machines = ", ".join(dict.fromkeys(s.machine for s in found))
+    rows = table(found)
+    head = "".join(f"<th>{escape(text)}</th>" for text in rows[0])
+    body = "\n".join(
+        f"<tr><th>{escape(row[0])}</th>{''.join(f'<td>{escape(text)}</td>' for text in row[1:])}</tr>"
+        for row in rows[1:]
+    )
+    return (
+        f'<h2>Measured speed</h2><p class="soft">On {escape(machines)}. {escape(NOTE)}</p>\n<div class="scroll"><table>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
+    )

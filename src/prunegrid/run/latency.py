@@ -1,0 +1,117 @@
+"""Stage `latency`: measured time and memory of a cell, beside its FLOPs and a roofline. Belongs to no hash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from prunegrid.cost import Hardware, TokenSchedule, cost, flops
+from prunegrid.grid.cell import Cell
+from prunegrid.run import build, weights
+from prunegrid.run.cost import CONVENTION, PARTS, schedule_of
+from prunegrid.run.data import check_unchanged
+from prunegrid.run.files import Files, write_json
+from prunegrid.run.predict import Answerer, budget, code_version
+from prunegrid.shape import ModelShape
+from prunegrid.tasks import Sample, limit_clusters
+
+BITS: Mapping[str, int] = {"float32": 32, "float16": 16, "bfloat16": 16}
+
+
+def latency(
+    cell: Cell,
+    results: Path,
+    root: Path,
+    settings: Mapping[str, Any],
+    device: str = "auto",
+) -> None:
+    """Write the cell's latency.json: one entry per (batch size, new tokens).
+
+    settings: batch_sizes, new_tokens (lists), repeats, warmup. The questions are the task's own, taken in turn.
+    """
+    from prunegrid.latency import kernels, machine, measure
+
+    check_unchanged(root, results, dict(cell.data))
+    shape = ModelShape.from_config(weights.config(cell, root))
+    samples = limit_clusters(build.task(cell).samples(root / cell.task["data"]), cell.limit)
+    answerer = Answerer(cell, root, budget(cell, results), device)
+    hardware = known_hardware(root, machine(answerer.device)["name"])
+    points = [(b, n) for b in settings["batch_sizes"] for n in settings["new_tokens"]]
+    calls = settings["repeats"] + settings["warmup"]
+    entries = []
+    with tqdm(total=len(points) * calls, desc=f"latency {cell.label}", unit="call") as bar:
+        for batch, new in points:
+            prepare = Turns(answerer, samples, batch)
+            timed, traces = measure(
+                answerer.host, prepare, new, settings["repeats"], settings["warmup"], bar.update
+            )
+            rows = [trace.sample(k) | {"new_tokens": new} for trace in traces for k in range(batch)]
+            entries.append(
+                {"batch_size": batch, "new_tokens": new, "repeats": settings["repeats"], "seconds": timed}
+                | {"visual_tokens": sum(_visual(r) for r in rows) / len(rows)}
+                | _modelled(rows, shape, batch, cell.model["dtype"], hardware)
+            )
+    seen = kernels(lambda: answerer.host.generate(**prepare(0), max_new_tokens=1, do_sample=False))
+    made = {
+        "cell": cell.id(),
+        "machine": machine(answerer.device),
+        "dtype": cell.model["dtype"],
+        "attention": seen,
+        "model_revision": cell.model["revision"],
+        "git": code_version(root),
+        "taken": datetime.now(UTC).isoformat(timespec="seconds"),
+        "points": entries,
+    }
+    write_json(Files.of(results, cell).cell / "latency.json", made)
+
+
+class Turns:
+    """The inputs of call i: `size` questions, taken in turn from all of them."""
+
+    def __init__(self, answerer: Answerer, samples: Sequence[Sample], size: int) -> None:
+        self.answerer, self.samples, self.size = answerer, samples, size
+
+    def __call__(self, i: int) -> dict[str, Any]:
+        picked = [self.samples[(i * self.size + k) % len(self.samples)] for k in range(self.size)]
+        return {"inputs": self.answerer.inputs(picked), "ids": [f"{k} {s.id}" for k, s in enumerate(picked)]}
+
+
+def known_hardware(root: Path, name: str) -> Hardware | None:
+    """The machine of conf/hardware whose name is in the device's own ("NVIDIA H200" holds h200); else None."""
+    words = name.lower().replace("-", " ").split()
+    for file in sorted((root / "conf" / "hardware").glob("*.yaml")):
+        if all(part in words or f"{part}b" in words for part in file.stem.split("_")):
+            return Hardware.from_dict(yaml.safe_load(file.read_text(encoding="utf-8")))
+    return None
+
+
+def _visual(row: Mapping[str, Any]) -> int:
+    return int(row["visual"][0]) if row["visual"] else 0
+
+
+def _modelled(
+    rows: list[dict[str, Any]], shape: ModelShape, batch: int, dtype: str, hardware: Hardware | None
+) -> dict[str, Any]:
+    """FLOPs of one sample by part and, on a known machine, the roofline seconds of one call by part."""
+    schedule = schedule_of(rows, shape)
+    made: dict[str, Any] = {
+        "flops": {part: flops(shape, schedule, CONVENTION, part) / len(rows) for part in PARTS},
+        "roofline": None,
+    }
+    if hardware is not None:
+        calls = schedule.batches(batch)
+        made["roofline"] = dict.fromkeys(PARTS, 0.0)
+        for call in calls:
+            bound = _bound(shape, call, hardware, BITS[dtype])
+            made["roofline"] = {part: made["roofline"][part] + bound[part] / len(calls) for part in PARTS}
+    return made
+
+
+def _bound(shape: ModelShape, call: TokenSchedule, hardware: Hardware, bits: int) -> dict[str, float]:
+    made = cost(shape, call, hardware, bits, CONVENTION)
+    return {part: made.seconds(part) for part in PARTS}

@@ -1,0 +1,46 @@
+"""`prunegrid latency CELL`: measure one cell on the machine at hand."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from prunegrid.run.files import read_cell
+from prunegrid.run.grid_commands import find
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser("latency", help="measure a cell's time and memory, phase by phase")
+    command.add_argument("cell", help="a cell id, the beginning of one, or the path of a cell.yaml")
+    command.add_argument("--batch-sizes", type=_numbers, default=[1, 8], metavar="1,8")
+    command.add_argument("--new-tokens", type=_numbers, default=[1, 64], metavar="1,64")
+    command.add_argument("--repeats", type=int, default=50)
+    command.add_argument("--warmup", type=int, default=5)
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
+    command.set_defaults(run=_latency)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: write whole numbers from 1 on, such as 1,8")
+    return found
+
+
+def _latency(arguments: argparse.Namespace) -> None:
+    from prunegrid.run.latency import latency
+
+    given = Path(arguments.cell)
+    path = given if given.suffix == ".yaml" else _place(arguments)
+    settings = {k: getattr(arguments, k) for k in ("batch_sizes", "new_tokens", "repeats", "warmup")}
+    latency(read_cell(path), arguments.results, arguments.root, settings, arguments.device)
+
+
+def _place(arguments: argparse.Namespace) -> Path:
+    cell: Path = arguments.results / "cells" / find(arguments.results, arguments.cell) / "cell.yaml"
+    return cell
