@@ -11,8 +11,8 @@ rule predict:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=needs("mem_mb"),
+        runtime=needs("runtime"),
     params:
         cell=cell_file,
         config=of_prediction("prediction"),

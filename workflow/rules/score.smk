@@ -1,4 +1,4 @@
-# From answers to numbers: light, local, and redone without a GPU.
+# From answers to numbers: light, and redone without a GPU. On a cluster these are jobs too (`judge: job`).
 rule score:
     input:
         records=lambda wildcards: f"results/predictions/{CELLS[wildcards.cell]['prediction']}/records.jsonl",
@@ -8,7 +8,9 @@ rule score:
         judged="results/cells/{cell}/judged.jsonl",
     log:
         "logs/score/{cell}.log",
-    localrule: True
+    localrule: HERE
+    resources:
+        **LIGHT,
     params:
         scorer=of_cell("scorer"),
     shell:
@@ -22,7 +24,9 @@ rule cost:
         "results/cells/{cell}/cost.json",
     log:
         "logs/cost/{cell}.log",
-    localrule: True
+    localrule: HERE
+    resources:
+        **LIGHT,
     params:
         costing=of_cell("costing"),
     shell:
@@ -36,7 +40,9 @@ rule compare:
         "results/cells/{cell}/paired.json",
     log:
         "logs/compare/{cell}.log",
-    localrule: True
+    localrule: HERE
+    resources:
+        **LIGHT,
     params:
         twins=twins,
     shell:
