@@ -6,6 +6,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
+from prunegrid.grid import demand
 from prunegrid.grid.data import stamp
 from prunegrid.grid.errors import GridError
 from prunegrid.grid.plan import Plan, make
@@ -13,6 +14,11 @@ from prunegrid.grid.plan import Plan, make
 validate(config, "../schemas/config.schema.yaml")
 
 STUDY = config["study"]
+HERE = config["judge"] == "here"  # score, cost and compare beside Snakemake, or as jobs
+LIGHT = {  # what a job without a model asks for
+    "runtime": lambda wildcards, attempt: 30 * attempt,
+    "mem_mb": lambda wildcards, attempt: 4000 * attempt,
+}
 PYTHON = sys.executable
 STORE = config["mlflow"]
 shell.prefix(
@@ -92,6 +98,16 @@ def prediction_inputs(wildcards):
 
 def of_prediction(field):
     return lambda wildcards: PREDICTIONS[wildcards.prediction][field]
+
+
+def needs(field):
+    """Memory or time of a prediction, from its model and task; more with each attempt."""
+    return lambda wildcards, attempt: getattr(
+        demand.of_prediction(
+            PREDICTIONS[wildcards.prediction]["cell"], Path(), attempt
+        ),
+        field,
+    )
 
 
 def of_cell(field):
