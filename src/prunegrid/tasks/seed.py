@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from prunegrid.tasks.base import Array, Mode, Record, Task
 from prunegrid.tasks.choices import LETTERS, check_choices, option_lines
 from prunegrid.tasks.errors import TaskError
@@ -19,11 +21,13 @@ DATA_TYPES = ("image", "video")
 
 @dataclass(frozen=True, kw_only=True)
 class Seed(Task):
-    """Rows: choices [text, ...]; answer "A"..; data_type "image" | "video"."""
+    """Rows: choices [text, ...]; answer "A"..; data_type "image" | "video"; type (where the task names types)."""
 
     version: ClassVar[str] = "1"
     primary: ClassVar[str] = "accuracy"
     needs: ClassVar[Mapping[str, Kinds]] = {"choices": list, "answer": str, "data_type": str}
+
+    types: tuple[str, ...] = ()
 
     def check(self, row: Row, where: str) -> None:
         check_choices(row["choices"], where)
@@ -32,6 +36,8 @@ class Seed(Task):
             raise TaskError(f"{where}: answer {row['answer']!r} must be a letter of {letters}")
         if row["data_type"] not in DATA_TYPES:
             raise TaskError(f"{where}: data_type {row['data_type']!r} must be image or video")
+        if self.types and row.get("type") not in self.types:
+            raise TaskError(f"{where}: type {row.get('type')!r} must be one of {', '.join(self.types)}")
 
     def fields(self, row: Row) -> Mapping[str, object]:
         return {**row, "options": option_lines(row["choices"])}
@@ -41,25 +47,35 @@ class Seed(Task):
         letter = text if len(text) == 1 and text in LETTERS else None
         return {
             "data_type": record.meta["data_type"],
+            "type": record.meta.get("type"),
             "prediction": letter,
             "correct": letter == record.answer,
         }
 
-    def tally(self, judged: Sequence[Mapping[str, Any]]) -> list[list[float]]:
-        """[n, 5]: image questions and right ones, video questions and right ones, unparsed."""
-        rows = []
-        for row in judged:
-            answered = [1, row["correct"]]
-            asked = [*answered, 0, 0] if row["data_type"] == "image" else [0, 0, *answered]
-            rows.append([*asked, row["prediction"] is None])
+    def tally(self, judged: Sequence[Mapping[str, Any]]) -> Array:
+        """[n, 5 + 2 * types]: image questions and right ones, video questions and right ones, unparsed;
+        then questions and right ones of each type."""
+        rows = np.zeros((len(judged), 5 + 2 * len(self.types)))
+        for row, judgement in zip(rows, judged, strict=True):
+            at = 2 * DATA_TYPES.index(judgement["data_type"])
+            row[at : at + 2] = 1, judgement["correct"]
+            row[4] = judgement["prediction"] is None
+            if self.types:
+                at = 5 + 2 * self.types.index(judgement["type"])
+                row[at : at + 2] = 1, judgement["correct"]
         return rows
 
     def measures(self, counts: Array) -> Mapping[str, Array]:
-        """In [0, 1]: accuracy (all), accuracy_image, accuracy_video, unparsed."""
+        """In [0, 1]: accuracy (all), accuracy_image, accuracy_video, unparsed, accuracy_<type>."""
         image, image_right, video, video_right, unparsed = (counts[..., i] for i in range(5))
+        kinds = {
+            f"accuracy_{name}": ratio(counts[..., 6 + 2 * i], counts[..., 5 + 2 * i])
+            for i, name in enumerate(self.types)
+        }
         return {
             "accuracy": ratio(image_right + video_right, image + video),
             "accuracy_image": ratio(image_right, image),
             "accuracy_video": ratio(video_right, video),
             "unparsed": ratio(unparsed, image + video),
+            **kinds,
         }

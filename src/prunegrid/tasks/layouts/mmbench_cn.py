@@ -1,0 +1,5 @@
+"""MMBench-CN: the files of MMBench with Chinese questions; `cc` has no rotations."""
+
+from prunegrid.tasks.layouts.mmbench import read
+
+__all__ = ["read"]

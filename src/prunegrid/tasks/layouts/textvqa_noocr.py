@@ -1,0 +1,5 @@
+"""TextVQA without the OCR words in its prompts: the files of TextVQA."""
+
+from prunegrid.tasks.layouts.textvqa import read
+
+__all__ = ["read"]
