@@ -53,7 +53,8 @@ DATA = {
 MODELS = {
     row["model"]: row["cell"]["model"]
     for row in ROWS
-    if row["cell"]["model"]["source"] and row["cell"]["model"]["weights"] == "checkpoint"
+    if row["cell"]["model"]["source"]
+    and row["cell"]["model"]["weights"] == "checkpoint"
 }
 SHARDS = config.get("shards") or {}
 
