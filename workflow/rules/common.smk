@@ -65,8 +65,8 @@ wildcard_constraints:
     study="[a-z0-9_]+",
     out="[A-Za-z0-9_]+",
     model="[a-z0-9_]+",
-    index="[0-9]+",
-    count="[0-9]+",
+    part="[0-9]+",
+    parts="[0-9]+",
 
 
 def data_stamps(row):

@@ -116,3 +116,9 @@ def read_finished(prediction: Path, name: str, remedy: str) -> list[dict[str, An
 def file_hash(path: Path) -> str:
     """sha256 of a file's bytes, 16 hex digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def stream_sha256(path: Path) -> str:
+    """sha256 of a large file, 64 hex digits, read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

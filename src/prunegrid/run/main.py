@@ -7,7 +7,15 @@ import sys
 from pathlib import Path
 
 from prunegrid.grid.errors import GridError
-from prunegrid.run import data_commands, grid_commands, judge, latency_commands, score_file, stages
+from prunegrid.run import (
+    data_commands,
+    grid_commands,
+    judge,
+    latency_commands,
+    model_commands,
+    score_file,
+    stages,
+)
 from prunegrid.run.build import BuildError
 from prunegrid.run.files import ResultError
 
@@ -20,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     grid_commands.add(commands)
     stages.add(commands)
     data_commands.add(commands)
+    model_commands.add(commands)
     score_file.add(commands)
     judge.add(commands)
     latency_commands.add(commands)
