@@ -36,6 +36,7 @@ rule all:
 
 
 onstart:
+    takeover.record()
     announce()
 
 

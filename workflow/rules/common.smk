@@ -6,7 +6,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
-from prunegrid.grid import demand
+from prunegrid.grid import demand, takeover
 from prunegrid.grid.data import stamp
 from prunegrid.grid.errors import GridError
 from prunegrid.grid.plan import Plan, make
@@ -40,6 +40,8 @@ def load_plan():
         ) from error
 
 
+if workflow.is_main_process:
+    print(takeover.release(), end="", file=sys.stderr)
 PLAN = load_plan()
 ROWS = PLAN.rows
 CELLS = {row["id"]: row for row in ROWS}
