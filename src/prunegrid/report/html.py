@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prunegrid.report import words
 from prunegrid.report.cell import is_mini
+from prunegrid.report.provenance import mixed
 from prunegrid.report.summary import Field, Summary
 
 _CSS = """
@@ -67,6 +68,7 @@ def heading(summary: Summary) -> str:
     lines.append(f"After {escape(str(source))}.</p>" if source else "</p>")
     if any(map(is_mini, study.models)):
         lines.append(f"<p>{escape(words.MINI)}</p>")
+    lines += [f"<p><strong>{escape(warning)}</strong></p>" for warning in mixed(study)]
     return "\n".join(lines)
 
 

@@ -33,5 +33,23 @@ def provenance(study: Study) -> dict[str, list[str]]:
     return {label: values for label, values in found.items() if values}
 
 
+# what may move a number although no cell's configuration differs, or although it should not differ in one table
+MIXABLE = {"hardware": "GPUs", "dtype": "dtypes", "batch_size": "batch sizes"}
+
+
+def mixed(study: Study) -> list[str]:
+    """A warning for each of hardware, dtype and batch size of which the table's predictions have several."""
+    runs = {cell.prediction: cell.provenance for cell in study.everything if cell.state == "done"}
+    found = []
+    for key, name in MIXABLE.items():
+        values = _distinct(runs.values(), key)
+        if len(values) > 1:
+            found.append(
+                f"Warning: this table mixes {name} ({', '.join(sorted(values))}); a few answers may differ for that"
+                " reason alone, so compare rows only within one of them."
+            )
+    return found
+
+
 def _distinct(runs: Iterable[Mapping[str, Any]], key: str) -> list[str]:
     return list(dict.fromkeys(str(run[key]) for run in runs if run.get(key) not in (None, "")))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from prunegrid.report import words
 from prunegrid.report.cell import Estimate, is_mini
+from prunegrid.report.provenance import mixed
 from prunegrid.report.summary import Field, Summary
 
 _LABEL = 32  # widest method column of the text table
@@ -24,6 +25,7 @@ def render_text(summary: Summary, width: int = 120) -> str:
     body = [_block(summary, columns) for columns in _fitting(summary, width)]
     notes = ["score ± half 95 % interval, difference to full tokens, * = significant after Holm's correction"]
     notes += [words.MINI] if any(is_mini(model) for model in study.models) else []
+    notes += mixed(study)
     foot = [line for note in notes for line in textwrap.wrap(note, width)]
     return "\n".join([*head, "", *"\n\n".join(body).splitlines(), "", *foot]) + "\n"
 
@@ -92,6 +94,7 @@ def markdown(summary: Summary) -> str:
         parts += ["### Published", _published_table(summary)]
     parts += [words.LEGEND.replace("*", "\\*")]
     parts += [words.MINI] if any(map(is_mini, study.models)) else []
+    parts += mixed(study)
     return "\n\n".join(parts) + "\n"
 
 

@@ -126,15 +126,24 @@ def _numbers(arguments: argparse.Namespace, task: Task, counts: np.ndarray, ques
             scaled = {k: _times(metrics[d.metric][k], d.factor) for k in ("value", "low", "high")}
             printed[d.name] = {**scaled, "printed": f"{scaled['value']:.1f}", "definition": d.text}
     factor = 100.0 if task.unit == "%" else 1.0
+    published = _published(arguments.root, printed)
     head = {k: _times(metrics[task.primary][k], factor) for k in ("value", "low", "high")}
     return {
         "primary": task.primary,
         "unit": task.unit,
         "headline": {**head, "printed": f"{head['value']:.1f}"},
         "definitions": printed,
+        "published": published,
         "metrics": metrics,
         "bootstrap": {"replicates": arguments.replicates, "seed": arguments.seed, "level": 0.95},
     }
+
+
+def _published(root: Path, names: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Baselines that were printed by the same definitions; none outside a project folder."""
+    from prunegrid.run.expected import FILE, beside, load
+
+    return beside(load(root / FILE), names) if (root / FILE).is_file() else []
 
 
 def _times(value: float | None, factor: float) -> float | None:
@@ -149,6 +158,7 @@ def shown(report: Mapping[str, Any]) -> str:
     for name, d in report.get("definitions", {}).items():
         lines.append(f"  {name:22} {_bounds(d, 2)}   {d['definition']}")
     if report["metrics"]:
+        lines += _beside(report.get("published", []))
         lines.append("every metric:")
     lines += [f"  {name:22} {_bounds(numbers, 4)}" for name, numbers in report["metrics"].items()]
     if "against" in report:
@@ -168,6 +178,14 @@ def shown(report: Mapping[str, Any]) -> str:
     if "upload" in report:
         lines.append(f"wrote {report['uploaded']} answers to {report['upload']}")
     return "\n".join(lines)
+
+
+def _beside(rows: list[dict[str, Any]]) -> list[str]:
+    lines = ["published, by the same definitions:"] if rows else []
+    for row in rows:
+        scores = ", ".join(f"{name} {value:g}" for name, value in row["scores"].items())
+        lines.append(f"  {row['row']:22} {scores} ({row['training']})")
+    return lines
 
 
 def _bounds(numbers: Mapping[str, Any], digits: int) -> str:
