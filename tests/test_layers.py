@@ -25,7 +25,8 @@ ALLOWED = {
     "prunegrid.cost": {"prunegrid.shape"},
     "prunegrid.grid": {"yaml", "hydra", "omegaconf"},
     "prunegrid.mini": {"torch", "transformers", "tokenizers", "numpy", "PIL", "tqdm"},
-    "prunegrid.tune": {"torch", "transformers", "peft", "tqdm", "prunegrid.reduce", "prunegrid.shape"},
+    "prunegrid.tune": {"torch", "transformers", "peft", "safetensors", "PIL", "tqdm"}
+    | {"prunegrid.reduce", "prunegrid.shape"},
     "prunegrid.latency": {"torch", "prunegrid.reduce"},
     "prunegrid.checkpoints": {"torch", "transformers", "tokenizers", "safetensors", "numpy", "PIL"},
     "prunegrid.benchmarks": {"PIL", "pyarrow", "tqdm", "prunegrid.tasks"},

@@ -1,0 +1,1 @@
+"""Training with reduction: adapters, whole language models, projectors and reducers' own weights."""

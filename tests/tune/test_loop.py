@@ -1,0 +1,160 @@
+"""Training: interrupted = uninterrupted, tokens as at inference, and the parts that a recipe names are what changes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from prunegrid.reduce import ReducedVLM, Reducer
+from prunegrid.tune.errors import TuneError
+from prunegrid.tune.loop import Tuner
+from prunegrid.tune.state import EXIT_CODE, Interrupted, State, Stop, listening
+
+from .lab import TOKENS, Lab, Watch
+
+
+def run(tuner: Tuner, folder: Path, stop: Stop | None = None) -> dict[str, Tensor]:
+    tuner.run(State(folder, "f"), stop or Stop(), show=False)
+    return {n: w.detach().clone() for n, w in tuner.weights.items()}
+
+
+class After(Stop):
+    """Asks to stop when it has been looked at `looks` times: inside a step or after one."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    @property
+    def asked(self) -> bool:  # type: ignore[override]
+        self.looks -= 1
+        return self.looks < 0
+
+    @asked.setter
+    def asked(self, value: bool) -> None: ...
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(lab: Lab, tmp_path: Path) -> None:
+    """Dropout is on, batches are shuffled, a step has two forward passes: stopped before each of them in turn."""
+    want = run(lab.tuner(Watch()), tmp_path / "whole")
+    looked, stops = 0, 0
+    while True:
+        try:
+            got = run(lab.tuner(Watch()), tmp_path / "parts", After(looked % 5))
+            break
+        except Interrupted as stopped:
+            assert stopped.code == EXIT_CODE
+            looked, stops = looked + 1, stops + 1
+    assert stops >= 4
+    assert want.keys() == got.keys() and all(torch.equal(want[n], got[n]) for n in want)
+    rows = [State(tmp_path / p, "f").metrics.read_text().splitlines() for p in ("whole", "parts")]
+    assert len(rows[0]) == len(rows[1]) == 4
+
+
+def test_what_is_lost_since_the_last_save_is_done_again(lab: Lab, tmp_path: Path) -> None:
+    """Killed without a word after two more steps: the rows and the weights are those of one run."""
+    tuner = lab.tuner(Watch())
+    state = State(tmp_path, "f")
+    state.resume(tuner.weights, tuner.optimiser, "cpu")
+    for step in range(3):
+        row = tuner.step(step)
+        assert row is not None
+        state.log({**row, "step": step + 1})
+        if step == 0:
+            state.save(1, 1.0, tuner.weights, tuner.optimiser)
+    with state.metrics.open("a") as file:
+        file.write('{"loss": 1')
+    got = run(lab.tuner(Watch()), tmp_path)
+    assert [eval(line)["step"] for line in state.metrics.read_text().splitlines()] == [1, 2, 3, 4]
+    want = run(lab.tuner(Watch()), tmp_path / "whole")
+    assert all(torch.equal(want[n], got[n]) for n in want)
+
+
+def test_a_state_of_something_else_is_set_aside(lab: Lab, tmp_path: Path) -> None:
+    run(lab.tuner(Watch(), steps=2), tmp_path)
+    tuner = lab.tuner(Watch())
+    assert State(tmp_path, "other").resume(tuner.weights, tuner.optimiser, "cpu") == (0, 0.0)
+    assert [p.name for p in tmp_path.glob("*.old")] == ["state.2.old"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM])
+def test_a_signal_asks_and_does_not_kill(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with listening() as stop:
+        assert not stop.asked
+        os.kill(os.getpid(), number)
+        assert stop.asked
+    assert signal.getsignal(number) == before
+
+
+TRAINED = {
+    "projector": {"multi_modal_projector"},
+    "lora": {"multi_modal_projector", "lora_A", "lora_B"},
+    "full": {"multi_modal_projector", "language_model", "lm_head"},
+}
+
+
+@pytest.mark.parametrize("kind", TRAINED)
+def test_a_recipe_trains_what_it_names(lab: Lab, tmp_path: Path, kind: str) -> None:
+    tuner = lab.tuner(Watch(), kind=kind, steps=2, warmup=0.0)
+    before = {n: p.detach().clone() for n, p in tuner.model.named_parameters()}
+    run(tuner, tmp_path)
+    changed = {n for n, p in tuner.model.named_parameters() if not torch.equal(p, before[n])}
+    assert changed == set(tuner.weights)
+    assert all(any(part in n for part in TRAINED[kind]) for n in changed)
+    assert all(any(part in n for n in changed) for part in TRAINED[kind])
+    assert not any("vision_tower" in n for n in changed)
+
+
+def test_a_reducer_in_training_gives_the_tokens_of_inference(lab: Lab) -> None:
+    """The untrained adapter adds nothing, so both see the same features; only the answer is there in training."""
+    training, asking = Watch(), Watch()
+    tuner = lab.tuner(training, dropout=0.0)
+    conversation = lab.ten()[1]
+    tuner.forward(lab.packer().pack([conversation], torch.float32))
+    batch = lab.packer().pack([conversation], torch.float32)
+    length = int((batch.labels[0] == -100).sum())
+    inputs = {**batch.inputs, **{k: batch.inputs[k][:, :length] for k in ("input_ids", "attention_mask")}}
+    ReducedVLM(lab.model.eval(), asking).generate(inputs, max_new_tokens=1, do_sample=False)
+    assert training.seen[0] == asking.seen[0]
+    assert len(training.seen) == 2 and len(training.seen[0][0]) == TOKENS // 3
+
+
+def test_without_a_picture_the_reducer_rests(lab: Lab) -> None:
+    reducer = Watch()
+    tuner = lab.tuner(reducer)
+    loss, visual = tuner.forward(lab.packer().pack(lab.ten()[8:], torch.float32))
+    assert visual == 0 and not reducer.seen and loss.isfinite() and loss.requires_grad
+
+
+def test_checkpointing_and_bfloat16_train_too(lab: Lab, tmp_path: Path) -> None:
+    plain = run(lab.tuner(Watch(), checkpointing=False), tmp_path / "plain")
+    saving = run(lab.tuner(Watch(), checkpointing=True), tmp_path / "saving")
+    for name, weight in plain.items():
+        torch.testing.assert_close(saving[name], weight, rtol=1e-4, atol=1e-6)
+    tuner = lab.tuner(Watch(), dtype="bfloat16")
+    tuner.model.bfloat16()
+    rough = run(tuner, tmp_path / "rough")
+    assert all(w.isfinite().all() for w in rough.values())
+
+
+def test_learning_lowers_the_loss(lab: Lab, tmp_path: Path) -> None:
+    run(lab.tuner(Watch(), steps=12, dropout=0.0), tmp_path)
+    rows: list[dict[str, Any]] = [eval(x) for x in State(tmp_path, "f").metrics.read_text().splitlines()]
+    first, last = (sum(r["loss"] for r in some) for some in (rows[:3], rows[-3:]))
+    assert last < 0.8 * first
+    assert rows[0]["rate"] < max(r["rate"] for r in rows) and rows[-1]["rate"] < 0.001
+    assert {r["samples"] for r in rows} <= {2, 4} and all(0 <= r["visual"] <= TOKENS // 3 for r in rows)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(lab: Lab, tmp_path: Path) -> None:
+    tuner = lab.tuner(Reducer(), steps=2)
+    with torch.no_grad():
+        next(iter(tuner.weights.values())).fill_(float("nan"))
+    with pytest.raises(TuneError, match="the loss is nan at step 1"):
+        run(tuner, tmp_path)
