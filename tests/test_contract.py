@@ -15,7 +15,7 @@ import torch
 from prunegrid.grid.options import Options
 from prunegrid.grid.scale import rescale
 from prunegrid.mini import model as model_files
-from prunegrid.reduce import Place, ReducedVLM, Reducer
+from prunegrid.reduce import Place, PromptText, ReducedVLM, Reducer
 from prunegrid.reduce.places import check_probe, resolve_layer
 from prunegrid.run.build import resolve
 from prunegrid.shape import ModelShape, llava15_7b
@@ -56,6 +56,8 @@ def tiny_shape() -> ModelShape:
 def made(name: str, model: Mapping[str, Any]) -> Reducer:
     """The reducer with its options carried over to a model."""
     values = {k: v for k, v in option("reducer", name).items() if k not in ("name", "_target_")}
+    if "untrained" in values:
+        values["untrained"] = True  # no weights come with the methods that are trained
     kind = resolve(option("reducer", name)["_target_"], name)
     built: Reducer = kind(**{k: rescale(v, model, k) for k, v in values.items()})
     return built
@@ -123,15 +125,16 @@ def footprint(model: Any) -> tuple[object, ...]:
 @pytest.mark.parametrize("name", REDUCERS)
 def test_a_reducer_runs_in_a_padded_batch_as_alone_and_leaves_nothing_behind(name: str, model: Any) -> None:
     inputs, ids = lab.batch((2, 6, 4), before=(3, 1, 2)), ["a", "b", "c"]
+    asked = [PromptText(f"What stands beside the ball {key}?") for key in ids]
     with torch.no_grad():
         model(
             **lab.batch(), output_hidden_states=True
         )  # transformers installs its capture hooks at first use
     reducer, before = made(name, model_of(tiny_shape())), footprint(model)
-    whole = lab.answer(model, reducer, inputs, ids=ids)
+    whole = lab.answer(model, reducer, inputs, ids=ids, prompt=asked)
     assert footprint(model) == before
     for b, key in enumerate(ids):
-        alone = lab.answer(model, reducer, lab.one(inputs, b), ids=[key])
+        alone = lab.answer(model, reducer, lab.one(inputs, b), ids=[key], prompt=asked[b : b + 1])
         assert alone.trace.sample(0) == whole.trace.sample(b)
         lab.close(alone.logits[0], whole.logits[b])
 
@@ -139,7 +142,8 @@ def test_a_reducer_runs_in_a_padded_batch_as_alone_and_leaves_nothing_behind(nam
 @pytest.mark.parametrize("name", [n for n in REDUCERS if n != "none"])
 def test_a_reducer_reduces_and_the_trace_says_so(name: str, model: Any) -> None:
     host = ReducedVLM(model, made(name, model_of(tiny_shape())))
-    _, trace = host.generate(lab.even(), max_new_tokens=6, do_sample=False)
+    asked = [PromptText("What is it?")] * 2
+    _, trace = host.generate(lab.even(), prompt=asked, max_new_tokens=6, do_sample=False)
     evicted = [
         min(row) < len_ + 5 for row, len_ in zip(trace.cache, (p[0] for p in trace.prompt), strict=False)
     ]

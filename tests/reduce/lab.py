@@ -16,7 +16,7 @@ from transformers import (
     LogitsProcessor,
 )
 
-from prunegrid.reduce import Place, Probe, ReducedVLM, Reducer, Reduction, Site, TokenView, Trace
+from prunegrid.reduce import Place, Probe, PromptText, ReducedVLM, Reducer, Reduction, Site, TokenView, Trace
 from prunegrid.shape import ModelShape
 
 from . import oracle
@@ -128,6 +128,10 @@ def at(place: Place, layer: int | None = None, **options: Any) -> Site:
     return Site(place, layer, **options)
 
 
+def tiny_shape(model: Any) -> ModelShape:
+    return ModelShape.from_config(model.config.to_dict())
+
+
 def fixed(*keep: int) -> Act:
     """The same tokens of every sample."""
     return lambda view: Reduction(torch.tensor(keep, dtype=torch.long).expand(len(view.tokens), -1))
@@ -177,12 +181,19 @@ class Answer:
     trace: Trace
 
 
-def answer(model: Any, reducer: Reducer, inputs: Inputs, new: int = 4, ids: Sequence[str] = ()) -> Answer:
+def answer(
+    model: Any,
+    reducer: Reducer,
+    inputs: Inputs,
+    new: int = 4,
+    ids: Sequence[str] = (),
+    prompt: Sequence[PromptText] = (),
+) -> Answer:
     """Greedy decoding with the logits of every step."""
     scores = Scores()
     ids = ids or [str(b) for b in range(len(inputs["input_ids"]))]
     tokens, trace = ReducedVLM(model, reducer).generate(
-        inputs, ids=ids, max_new_tokens=new, do_sample=False, logits_processor=[scores]
+        inputs, ids=ids, prompt=prompt, max_new_tokens=new, do_sample=False, logits_processor=[scores]
     )
     return Answer(tokens, torch.stack(scores.steps, 1), trace)
 

@@ -28,22 +28,22 @@ def head_mean_metric(keys: Tensor) -> list[Tensor]:
     return units
 
 
-def tome_merge(x: Tensor, keys: Tensor, size: Tensor, r: int) -> Merge:
+def tome_merge(x: Tensor, keys: Tensor, size: Tensor, r: int, class_token: bool = True) -> Merge:
     """x [T, C], keys [H, T, Dh], size [T] -> the r most similar even positions merged into odd ones.
 
     A = even positions, B = odd ones; the class token (0, in A) is never a source. Each token of A proposes its
     most similar B; the r best proposals are carried out, r <= floor((T - 1) / 2). Output: what is left of A in
-    order, then all of B.
+    order, then all of B. Without a `class_token` every even position may be a source.
     """
     tokens = x.shape[0]
-    r = min(r, (tokens - 1) // 2)
+    r = min(r, (tokens - class_token) // 2)
     if r <= 0:
         return Merge(x.clone(), size.clone(), [[t] for t in range(tokens)])
     unit = head_mean_metric(keys)
     even, odd = list(range(0, tokens, 2)), list(range(1, tokens, 2))
     partner, best = {}, {}
     for a in even:
-        if a == 0:
+        if a == 0 and class_token:
             continue
         similarity = [float((unit[a] * unit[b]).sum()) for b in odd]
         highest = max(range(len(odd)), key=lambda j: similarity[j])

@@ -84,4 +84,5 @@ class EViT(Reducer):
         group = places(keep, count)
         share = torch.where(group < 0, a * view.valid, 1.0)
         fused = keep.new_full((len(keep), 1), -1)
-        return mix(torch.cat([keep, fused], 1), group.masked_fill(group < 0, k), share, view.prefix.shape[1])
+        keep = torch.cat([keep, fused], 1)
+        return mix(keep, group.masked_fill(group < 0, k), share, view.prefix.shape[1], made=1)

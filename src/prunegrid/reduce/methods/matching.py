@@ -9,15 +9,16 @@ from torch import Tensor
 from prunegrid.reduce.view import Reduction
 
 
-def mix(keep: Tensor, group: Tensor, share: Tensor, prefix: int) -> Reduction:
+def mix(keep: Tensor, group: Tensor, share: Tensor, prefix: int, made: int = 0) -> Reduction:
     """Token j enters survivor group[b, j] with weight share[b, j]. keep [B, n], group, share [B, N].
 
-    Every token goes to one survivor at most (group -1: none), so one scatter fills the weights.
+    Every token goes to one survivor at most (group -1: none), so one scatter fills the weights. `made`: of the
+    survivors how many are new (-1).
     """
     live = group >= 0
     weights = share.new_zeros(*keep.shape, group.shape[1])
     weights.scatter_(1, group.clamp_min(0)[:, None], (share * live)[:, None])
-    return Reduction(keep, weights=F.pad(weights, (prefix, 0)), group=group)
+    return Reduction(keep, weights=F.pad(weights, (prefix, 0)), group=group, made=made)
 
 
 def places(keep: Tensor, count: int) -> Tensor:

@@ -40,5 +40,8 @@ class SpatialPool(Reducer):
         weights[group, view.prefix.shape[1] + patch] = 1 / cell**2
         keep = grid(side, self.out, self.out).to(device)
         return Reduction(
-            keep.expand(batch, -1), weights=weights.expand(batch, -1, -1), group=group.expand(batch, -1)
+            keep.expand(batch, -1),
+            weights=weights.expand(batch, -1, -1),
+            group=group.expand(batch, -1),
+            made=0,
         )

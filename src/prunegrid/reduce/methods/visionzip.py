@@ -68,7 +68,7 @@ class VisionZip(Reducer):
         weights = F.pad(made.weights, (0, 0, 1, 0))
         weights[:, 0, 0] = 1
         keep = F.pad(keep, (1, 0), value=-1)
-        return Reduction(keep, weights=weights, group=torch.where(group < 0, group, group + 1))
+        return Reduction(keep, weights=weights, group=torch.where(group < 0, group, group + 1), made=1)
 
     def _join(
         self, view: TokenView, keep: Tensor, first: int, rest: Tensor, targets: Tensor

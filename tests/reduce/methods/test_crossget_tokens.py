@@ -1,0 +1,115 @@
+"""CrossGET's cross tokens: one ViT layer against the reference, both towers against plain algebra, training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from prunegrid.reduce import Place, ReducedVLM, Reducer, Site
+from prunegrid.reduce.methods.crossget_tokens import CrossGETTokens, CrossTokens, agreement
+from prunegrid.shape import ModelShape, llava15_7b
+from reduce import lab, oracle
+from reference import crossget as slow
+
+
+def filled(model: Any, reducer: CrossGETTokens, seed: int = 0) -> ReducedVLM:
+    """With vectors that are not zero."""
+    vlm = ReducedVLM(model, reducer)
+    assert isinstance(vlm.host.module, CrossTokens)
+    g = torch.Generator().manual_seed(seed)
+    for value in vlm.host.module.parameters():
+        value.data.copy_(torch.randn(value.shape, generator=g))
+    return vlm
+
+
+def test_the_vectors_start_at_zero_one_per_layer() -> None:
+    made = CrossGETTokens(untrained=True).module(llava15_7b())
+    assert isinstance(made, CrossTokens)
+    assert made.image.shape == (23, 1024) and made.text.shape == (32, 4096)
+    assert not made.image.any() and not made.text.any()
+
+
+@pytest.mark.usefixtures("no_grad")
+@pytest.mark.parametrize("keep", [7, 10, 13, 16])
+def test_the_towers_equal_plain_algebra(model: Any, keep: int) -> None:
+    """Sizes 1 + patches + 1; each layer: the vector, attention with log sizes, the reference's matching, the MLP."""
+    inputs, reducer = lab.batch(), CrossGETTokens(keep, untrained=True)
+    vlm = filled(model, reducer)
+    module: Any = vlm.host.module
+    logits, trace = vlm.forward(inputs)
+    counts = reducer.matching.counts(vlm.host.shape)
+    assert trace.vision == [[n + 2 for n in (16, *counts)]] * 2 and trace.projector == [keep + 1] * 2
+    for b in range(2):
+        alone = lab.one(inputs, b)
+        x = oracle.patches(model, alone["pixel_values"])
+        x, size = torch.cat([x, x[:1]]), torch.ones(len(x) + 1)
+        for i, left in enumerate(counts):
+            layer = model.model.vision_tower.encoder.layers[i]
+            x = torch.cat([x[:-1], x[-1:] + module.image[i]])
+            x, size = crossed(layer, x, size, len(x) - 2 - left)
+        visual = oracle.project(model, x[1:])
+        prompt, _ = lab.prompt_of(model, inputs, b, visual)
+        everyone = oracle.causal(torch.ones(len(prompt), dtype=torch.bool))
+        for i in range(lab.LAYERS):
+            prompt = torch.cat([prompt[:1] + module.text[i], prompt[1:]])
+            prompt, _ = oracle.llm_layer(model, i, prompt, everyone, torch.arange(len(prompt)))
+        lab.close(logits.logits[b, -1], oracle.head(model, prompt)[-1])
+
+
+def crossed(layer: Any, x: Tensor, size: Tensor, r: int) -> tuple[Tensor, Tensor]:
+    """One ViT layer of [1 + N + 1, C] with the reference's matching of r patches in its middle."""
+    keys = layer.self_attn.k_proj(layer.layer_norm1(x)).view(len(x), layer.self_attn.num_heads, -1)
+    x, attention = oracle.vit_attention(layer, x, bias=size.log())
+    if r:
+        step = slow.crossget_merge(x, keys.transpose(0, 1), attention, size, r)
+        x, size = step.tokens, step.size
+    return oracle.vit_mlp(layer, x), size
+
+
+@pytest.mark.usefixtures("no_grad")
+def test_a_padded_batch_equals_its_samples_and_text_vectors_meet_the_first_token(model: Any) -> None:
+    inputs, vlm = lab.batch(), filled(model, CrossGETTokens(7, untrained=True))
+    both, _ = vlm.forward(inputs)
+    for b in range(2):
+        alone, _ = vlm.forward(lab.one(inputs, b), ids=[str(b)])
+        lab.close(both.logits[b, -1], alone.logits[0, -1])
+
+
+def test_vectors_learn_and_what_they_replace_gets_no_gradient(model: Any) -> None:
+    vlm = filled(model, CrossGETTokens(7, untrained=True))
+    inputs = lab.batch()
+    loss = vlm.forward(inputs, labels=inputs["input_ids"])[0].loss
+    assert loss is not None
+    loss.backward()
+    module: Any = vlm.host.module
+    assert all(bool(row.abs().max() > 0) for row in (*module.image.grad, *module.text.grad))
+    model.zero_grad()
+    site, state = Site(Place.VISION, 1, mid=True), vlm.host
+    hidden = torch.randn(1, 5, 32, requires_grad=True)
+    vlm.reducer.edit(site, hidden, state).sum().backward()
+    assert hidden.grad is not None and hidden.grad[0, -1].eq(0).all() and hidden.grad[0, :-1].eq(1).all()
+    hidden = torch.randn(1, 5, 64, requires_grad=True)
+    valid = torch.tensor([[False, True, True, True, True]])
+    vlm.reducer.edit(Site(Place.PROMPT, 1), hidden, state, valid).sum().backward()
+    assert hidden.grad is not None and hidden.grad[0, :, 0].tolist() == [1, 0, 1, 1, 1]
+
+
+def test_agreement_is_zero_where_both_say_the_same() -> None:
+    p, q = torch.tensor([[0.2, 0.8]]), torch.tensor([[0.6, 0.4]])
+    m = (p + q) / 2
+    want = ((p * (p / m).log()).sum() + (q * (q / m).log()).sum()) / 2
+    torch.testing.assert_close(agreement(p.log(), q.log()), want)
+    torch.testing.assert_close(agreement(q.log(), p.log()), want)
+    assert float(agreement(p.log(), p.log() + 3)) == pytest.approx(0, abs=1e-7)
+
+
+def test_untrained_and_without_a_class_token_it_is_refused(model: Any) -> None:
+    with pytest.raises(ValueError, match="there are no weights"):
+        ReducedVLM(model, CrossGETTokens())
+    bare = ModelShape.from_config({"vision_config": {"model_type": "siglip_vision_model", "image_size": 384}})
+    with pytest.raises(ValueError, match="no class token to copy"):
+        CrossGETTokens(untrained=True).sites(bare)
+    assert isinstance(CrossGETTokens(untrained=True), Reducer)
