@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from prunegrid.grid import takeover
@@ -27,7 +26,7 @@ def locked(folder: Path) -> bool:
 
 
 def write(folder: Path, **values: object) -> None:
-    mine = {"host": socket.gethostname(), "pid": os.getpid(), "born": psutil.Process().create_time()}
+    mine = {"host": socket.gethostname(), "pid": os.getpid(), "born": takeover.born(os.getpid())}
     (folder / "head.json").write_text(json.dumps({**mine, **values}))
 
 
@@ -41,8 +40,15 @@ def test_the_lock_of_a_dead_process_of_this_machine_is_removed(folder):
 
 
 def test_a_process_id_that_somebody_else_uses_now_is_dead(folder):
-    write(folder, born=psutil.Process().create_time() - 1000)
+    write(folder, born="another boot 17")
     assert takeover.release(folder) and not locked(folder)
+
+
+def test_a_zombie_is_dead(folder):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert takeover.born(child.pid) == ""
+    child.wait()
 
 
 def test_a_living_process_keeps_its_lock(folder):

@@ -11,18 +11,16 @@ import os
 import socket
 from pathlib import Path
 
-import psutil
-
 _FOLDER = Path(".snakemake")
-_SLACK_S = 1.0
 
 
 def record(folder: Path = _FOLDER) -> None:
     """Write down that this process now holds the folder's lock; to be called once the lock is held."""
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f".head.{os.getpid()}"
-    born = psutil.Process().create_time()
-    draft.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "born": born}))
+    draft.write_text(
+        json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "born": born(os.getpid())})
+    )
     draft.replace(folder / "head.json")
 
 
@@ -34,22 +32,35 @@ def release(folder: Path = _FOLDER) -> str:
     locks = list((folder / "locks").glob("*.lock"))
     try:
         head = json.loads((folder / "head.json").read_text())
-        host, pid, born = str(head["host"]), int(head["pid"]), float(head["born"])
+        host, pid, then = str(head["host"]), int(head["pid"]), str(head["born"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-    if not locks or host != socket.gethostname() or _lives(pid, born):
+    now = born(pid)
+    lives = now != "" and (then == now or not then)  # process ids are used again
+    if not locks or host != socket.gethostname() or lives:
         return ""
     for lock in locks:
         lock.unlink(missing_ok=True)
     return f"The Snakemake that held this folder (process {pid}) is gone: its lock is removed.\n"
 
 
-def _lives(pid: int, born: float) -> bool:
+def born(pid: int) -> str:
+    """When a process started, in a form to compare; "" if there is none (a zombie is none)."""
     try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - born) < _SLACK_S  # process ids are used again
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        # after the name, which is in brackets and may hold spaces: state, ..., start time (proc(5), field 22)
+        values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if values[0] == "Z" else f"{boot} {values[19]}"
+    except OSError:
+        return "" if Path("/proc/self/stat").exists() else _signalled(pid)
+
+
+def _signalled(pid: int) -> str:
+    """For systems without /proc: whether a process exists, not since when."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        return "there"
+    return "there"
