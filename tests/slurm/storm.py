@@ -32,7 +32,7 @@ print("attempt", os.environ["SNAKEMAKE_SUBMITIT_RESTARTS"], flush=True)
 if os.path.exists("trained.saved"):
     open(sys.argv[1], "w").write("done")
     sys.exit(0)
-time.sleep(200)
+time.sleep(600)
 """
 # Keeps the job's own process from acting on any signal: only Slurm's SIGKILL ends it.
 _DEAFEN = """\
@@ -51,11 +51,11 @@ FATES: dict[str, dict[str, object]] = {
     "killed": {"shell": "kill -9 $$"},
     "full": {"shell": "echo x > /dev/full && touch {output}"},
     "big": {"shell": "ulimit -f 1; head -c 1000000 /dev/zero > {output}"},
-    "cancelled": {"shell": "echo up > cancelled.up; sleep 200"},
+    "cancelled": {"shell": "echo up > cancelled.up; sleep 600"},
     "held": {"shell": "touch {output}", "extra": f"{_ELSEWHERE} --hold"},
     "late": {"shell": "echo up >> late.up; trap '' TERM; sleep 200 & wait; sleep 200", "runtime": 1},
     "deaf": {"shell": "python deafen.py", "runtime": 1},
-    "node": {"shell": "echo up > node.up; sleep 100", "extra": "--nodelist=n3 --no-requeue"},
+    "node": {"shell": "echo up > node.up; sleep 600", "extra": "--nodelist=n3 --no-requeue"},
     "trained": {"shell": "python trainer.py {output} > {log} 2>&1", "runtime": 2},
     "preempted": {
         "shell": "echo start >> preempted.starts; sleep 10; echo done > {output}",
@@ -81,7 +81,7 @@ def break_loose(cluster: PrivateCluster, folder: Path) -> tuple[Workflow, Run]:
     run = work.start("--submitit-max-timeouts", "1", "--submitit-signal-delay", "30", "--submitit-keep-logs")
     try:
         _bring_about(cluster, work, run)
-        run.wait(400)
+        run.wait()
     finally:
         work.end()
         _restore(cluster)
@@ -113,7 +113,7 @@ def _id_of(run: Run, name: str) -> str:
 def _restore(cluster: PrivateCluster) -> None:
     cluster.client("scancel", "--user=root")
     cluster.start_node("n3")
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         try:
             cluster.client("scontrol", "update", "nodename=n3", "state=resume")

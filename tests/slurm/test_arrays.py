@@ -10,7 +10,12 @@ from .daemons import until
 from .private_cluster import PrivateCluster
 from .workflow import Workflow
 
-pytestmark = pytest.mark.slurm
+# What accounting does not change: one flavour is enough.
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.timeout(3000),
+    pytest.mark.parametrize("cluster", ["plain"], indirect=True, scope="session"),
+]
 Make = Callable[[str], Workflow]
 
 GRID = """
@@ -78,11 +83,9 @@ def test_ctrl_c_cancels_everything_with_one_call(cluster: PrivateCluster, workfl
     until(lambda: not cluster.client(*alive).split(), 60, "all jobs end after Ctrl-C")
 
 
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("cluster", ["plain"], indirect=True)
 def test_many_short_jobs_cost_few_calls(cluster: PrivateCluster, workflow: Make, tmp_path: Path) -> None:
     work = workflow(MANY)
-    run = work.run("--config", "count=300", "--seconds-between-status-checks", "10", seconds=1100)
+    run = work.run("--config", "count=300", "--seconds-between-status-checks", "10", seconds=2900)
     run.check()
     assert len(list((tmp_path / "out").iterdir())) == 300
     assert len(run.calls("sbatch")) == 3  # the site's MaxArraySize allows 101 tasks

@@ -12,7 +12,11 @@ from snakemake_executor_plugin_submitit import ExecutorSettings
 from .private_cluster import PrivateCluster, search_path
 from .workflow import SOURCE
 
-pytestmark = pytest.mark.slurm
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.timeout(1500),
+    pytest.mark.parametrize("cluster", ["accounting"], indirect=True, scope="session"),
+]
 
 
 class TestSlurm(snakemake.common.tests.TestWorkflowsLocalStorageBase):

@@ -13,7 +13,7 @@ from .private_cluster import PrivateCluster
 from .storm import FATES, SURVIVORS, break_loose
 from .workflow import INTERVAL_S, Run, Workflow
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
 
 # What the message of each failure must say; the head reads states as Slurm gives them.
 REASONS = {

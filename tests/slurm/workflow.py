@@ -16,7 +16,7 @@ from .spies import put_spies
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 INTERVAL_S = 1  # between polling rounds
-_PATIENCE_S = 180.0
+_PATIENCE_S = 500.0  # far more than needed, for machines that do much else
 
 
 class Workflow:
@@ -33,7 +33,7 @@ class Workflow:
         source = folder / "src" if (folder / "src").is_dir() else SOURCE
         path = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
         self.env = {
-            **os.environ,
+            **{k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},  # slow starts
             "SLURM_CONF": str(conf),
             "PYTHONPATH": path,
             "PATH": os.pathsep.join([str(spies), str(Path(sys.executable).parent), os.environ["PATH"]]),
