@@ -36,7 +36,7 @@ def test_ids_are_those_of_yesterday() -> None:
     assert CELL.prediction_id() == "tiny-topk_cls-pope-3f929e9f84"
     assert CELL.id() == "tiny-topk_cls-pope-4779c95e1e"
     assert CELL.adapter_id() is None
-    assert replace(CELL, tuning={"name": "lora"}).adapter_id() == "tiny-lora-e4cc091ba1"
+    assert replace(CELL, tuning={"name": "lora"}).adapter_id() == "tiny-lora-topk_cls-0ed4f9bfc0"
 
 
 def shuffled(value: Any) -> Any:

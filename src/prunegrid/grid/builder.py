@@ -13,6 +13,7 @@ from prunegrid.grid.errors import GridError
 from prunegrid.grid.lock import locked
 from prunegrid.grid.options import GROUPS, Options
 from prunegrid.grid.scale import rescale
+from prunegrid.grid.tuning import Pick, resolve
 
 DEFAULTS: Mapping[str, str] = {
     "model": "mini",
@@ -65,11 +66,14 @@ class Builder:
         _check_whole(
             size, 1, f"{where}: decoding {picked['decoding']['name']}.batch_size", "questions at once"
         )
+        tuning = resolve(
+            picked["tuning"], values, seed, self.outs, self._picker(model, where), self.options.conf.parent
+        )
         cell = Cell(
             model=model,
             reducer=values,
             task=task,
-            tuning=picked["tuning"],
+            tuning=tuning,
             decoding=picked["decoding"],
             seed=seed,
             limit=limit,
@@ -77,6 +81,17 @@ class Builder:
             version=version,
         )
         return cell, like
+
+    def _picker(self, model: Mapping[str, Any], where: str) -> Pick:
+        """Resolved options for parts of a tuning, their figures carried over to the model."""
+
+        def pick(group: str, choice: Any) -> dict[str, Any]:
+            found = self._pick(group, choice, where)
+            if group == "reducer":
+                return {k: rescale(v, model, f"{where}: {group}.{k}") for k, v in found.items()}
+            return found
+
+        return pick
 
     def _pick(self, group: str, choice: Any, where: str) -> dict[str, Any]:
         """`name`, or {name: {option: value, ...}}."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from prunegrid.grid.errors import GridError
@@ -18,6 +18,12 @@ def digest(value: Any, length: int = 10) -> str:
     """The first `length` hex digits of the sha256 of a JSON value, whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def _without_paths(tuning: Mapping[str, Any]) -> dict[str, Any]:
+    """A tuning, and those before it, without the place of its data: `digest` is their content."""
+    kept = {k: v for k, v in tuning.items() if k != "data"}
+    return {**kept, "after": _without_paths(kept["after"])} if kept.get("after") else kept
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Cell:
             if whole["model"].get(key):
                 whole["model"][key] = self._content(whole["model"][key])
         whole["task"]["data"] = self._content(self.task["data"])
+        whole["tuning"] = _without_paths(whole["tuning"])
         return whole
 
     def _content(self, path: str) -> str:
@@ -74,11 +81,17 @@ class Cell:
         return f"{self.label}-{digest({**self.prediction(), 'version': self.version})}"
 
     def adapter_id(self) -> str | None:
-        """What is trained for this cell, if anything."""
+        """What is trained for this cell, if anything: model, tuning with its reducer and seed, data, code."""
         if self.tuning.get("name") == "none":
             return None
-        trained = {**self.prediction(), "task": None, "decoding": None, "limit": None}
-        return f"{self.model['name']}-{self.tuning['name']}-{digest(trained)}"
+        whole = self.prediction()
+        trained = {"model": whole["model"], "tuning": whole["tuning"]}
+        reducer = self.tuning.get("reducer", self.reducer)["name"]
+        return f"{self.model['name']}-{self.tuning['name']}-{reducer}-{digest(trained)}"
+
+    def tuned_by(self, tuning: Mapping[str, Any]) -> Cell:
+        """This cell with another tuning."""
+        return replace(self, tuning=tuning)
 
     @property
     def label(self) -> str:

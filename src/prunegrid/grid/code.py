@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+import yaml
+
 from prunegrid.grid.asking import asking
 from prunegrid.grid.errors import GridError
 
@@ -30,6 +32,13 @@ def code_hash(modules: Iterable[str], source: Path = SOURCE, judging: bool = Tru
         whole |= _closure(module, source, judging)
     text = "\n".join(f"{name} {_syntax(name, source, judging)}" for name in sorted(whole))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def accepted(root: Path, code: str) -> str:
+    """The hash that `prunegrid accept` declared equal to this one, or the hash itself."""
+    file = root / "conf" / "accepted.yaml"
+    known = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+    return str((known or {}).get(code, code))
 
 
 def packages() -> tuple[str, ...]:

@@ -11,9 +11,10 @@ from typing import Any
 
 import yaml
 
+from prunegrid.grid import tuning
 from prunegrid.grid.builder import Builder
 from prunegrid.grid.cell import Cell, digest
-from prunegrid.grid.code import code_hash, module_of
+from prunegrid.grid.code import accepted, code_hash, module_of
 from prunegrid.grid.data import outs
 from prunegrid.grid.options import Options
 from prunegrid.grid.study import Entry, Study, expand, load
@@ -56,7 +57,7 @@ def make(root: Path, results: Path, name: str, choose: Mapping[str, Any] | None 
     else:
         study = load(root / "conf", name)
         builder = Builder(Options.of(root / "conf"), outs(root), choose)
-        made = {**_document(study, expand(study, builder), root), "choose": choose}
+        made = {**_document(study, expand(study, builder), root, builder.outs), "choose": choose}
         write_atomic(cached, json.dumps(made, indent=1))
     made = publish(results, made)
     return Plan.of(made)
@@ -91,7 +92,7 @@ def _with_past(
     return {**row, "was": was} if was else row
 
 
-def _document(study: Study, entries: Iterable[Entry], root: Path) -> dict[str, Any]:
+def _document(study: Study, entries: Iterable[Entry], root: Path, known: Mapping[str, str]) -> dict[str, Any]:
     return {
         "study": study.name,
         "title": study.title,
@@ -99,16 +100,17 @@ def _document(study: Study, entries: Iterable[Entry], root: Path) -> dict[str, A
         "layout": dict(study.layout),
         "published": dict(study.published),
         "latency": study.latency,
-        "cells": [_row(entry, root) for entry in entries],
+        "cells": [_row(entry, root, known) for entry in entries],
     }
 
 
-def _row(entry: Entry, root: Path) -> dict[str, Any]:
+def _row(entry: Entry, root: Path, known: Mapping[str, str]) -> dict[str, Any]:
     cell = entry.cell
     return {
         "id": cell.id(),
         "prediction": cell.prediction_id(),
         "adapter": cell.adapter_id(),
+        "adapters": tuning.rows(cell, known),
         "row": entry.row,
         "column": entry.column,
         "seed": cell.seed,
@@ -137,13 +139,6 @@ def predict_code(cell: Cell) -> str:
 def score_code(cell: Cell) -> str:
     """Hash of the code that a score runs."""
     return code_hash([SCORE, module_of(cell.task["_target_"])])
-
-
-def accepted(root: Path, code: str) -> str:
-    """The hash that `prunegrid accept` declared equal to this one, or the hash itself."""
-    file = root / "conf" / "accepted.yaml"
-    known = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
-    return str((known or {}).get(code, code))
 
 
 def _inputs(root: Path) -> str:

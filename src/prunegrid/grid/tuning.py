@@ -1,0 +1,93 @@
+"""What is trained for a cell, resolved: the reducer at work, the data's content, the seed, the code, what came before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from prunegrid.grid.cell import Cell
+from prunegrid.grid.code import accepted, code_hash, module_of
+from prunegrid.grid.data import digests
+from prunegrid.grid.errors import GridError
+
+TUNE = "prunegrid.tune.loop"
+
+Pick = Callable[[str, Any], dict[str, Any]]  # (group, choice) -> its resolved values
+
+
+def resolve(
+    tuning: Mapping[str, Any],
+    reducer: Mapping[str, Any],
+    seed: int,
+    outs: Mapping[str, str],
+    pick: Pick,
+    root: Any,
+) -> dict[str, Any]:
+    """`tuning` with every `null` that stands for the cell's own filled in. Untuned stays as it is.
+
+    reducer, seed: of the cell; outs: of data.dvc; root: the project folder. Raises GridError for data that are not
+    pinned, and for a reducer of its own whose budget depends on another cell.
+    """
+    if tuning["name"] == "none":
+        return dict(tuning)
+    where = f"conf/tuning/{tuning['name']}.yaml"
+    if tuning["reducer"] is not None:
+        reducer = pick("reducer", tuning["reducer"])
+        if any(_like(v) for v in reducer.values()):
+            raise GridError(
+                f"{where}: reducer: a reducer to train with needs a budget of its own, not `like`"
+            )
+    if (tuning["data"] is None) == (tuning["made"] is None):
+        raise GridError(f"{where}: give either data (an out of data.dvc) or made (a module that writes them)")
+    if tuning["made"] is not None:
+        content = code_hash([tuning["made"]])
+    else:
+        ((out, md5),) = digests(outs, (tuning["data"],)).items()
+        content = md5 + tuning["data"][len(out) :]
+    before = tuning["after"]
+    if before is not None:
+        before = resolve(pick("tuning", before), reducer, seed, outs, pick, root)
+    return {
+        **tuning,
+        "reducer": dict(reducer),
+        "seed": seed if tuning["seed"] is None else tuning["seed"],
+        "after": before,
+        "digest": content,
+        "code": accepted(root, code_hash([TUNE, module_of(reducer["_target_"])])),
+    }
+
+
+def _like(value: Any) -> bool:
+    """Whether a parameter is a budget that another cell sets."""
+    return isinstance(value, Mapping) and set(value) == {"like"}
+
+
+def chain(cell: Cell) -> Iterator[Cell]:
+    """The cell as it would be after each tuning that is trained for it, the first one first."""
+    if cell.tuning.get("name") == "none":
+        return
+    if cell.tuning.get("after"):
+        yield from chain(cell.tuned_by(cell.tuning["after"]))
+    yield cell
+
+
+def rows(cell: Cell, outs: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What the rule `tune` needs to know of each tuning of a cell, the first one first.
+
+    id; after: the one that it starts from; like: prediction that sets the training reducer's budget; made: {module,
+    digest} of data that a module writes; data: path -> md5 of the outs that it reads, the model's included.
+    """
+    found: list[dict[str, Any]] = []
+    for tuned in chain(cell):
+        tuning = tuned.tuning
+        made = {"module": tuning["made"], "digest": tuning["digest"]} if tuning["made"] else None
+        found.append(
+            {
+                "id": tuned.adapter_id(),
+                "after": found[-1]["id"] if found else None,
+                "made": made,
+                "like": next((v["like"] for v in tuning["reducer"].values() if _like(v)), None),
+                "data": digests(outs, (cell.model.get("data"), tuning["data"])),
+            }
+        )
+    return found
