@@ -1,4 +1,4 @@
-"""What a prediction asks a cluster for: host memory and time, from the size of its model and of its task."""
+"""What a prediction or a training asks a cluster for: host memory and time, from the size of its model and of its task."""
 
 from __future__ import annotations
 
@@ -34,6 +34,16 @@ def of_prediction(cell: Mapping[str, Any], root: Path, attempt: int = 1) -> Dema
     return Demand(
         mem_mb=round((BASE_MB + 1.3 * weights_mb) * 1.5 ** (attempt - 1)),
         runtime=round(minutes * 2 ** (attempt - 1)),
+    )
+
+
+def of_tuning(cell: Mapping[str, Any], attempt: int = 1) -> Demand:
+    """What training for a cell needs: weights twice on the host while they load; a day for a full model (a job that
+    runs into its limit saves and is requeued), an hour for one of a few million weights."""
+    parameters = parameters_of(cell["model"])
+    return Demand(
+        mem_mb=round((2 * BASE_MB + 8 * parameters / 1e6) * 1.5 ** (attempt - 1)),
+        runtime=60 if parameters < _BILLION / 10 else 24 * 60,
     )
 
 
