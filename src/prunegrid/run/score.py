@@ -8,6 +8,7 @@ from typing import Any
 from prunegrid.grid.cell import Cell
 from prunegrid.run import build
 from prunegrid.run.files import Files, file_hash, read_finished, write_json, write_jsonl
+from prunegrid.run.judged_cell import with_judgements
 from prunegrid.stats.bootstrap import bootstrap
 from prunegrid.tasks import Record
 
@@ -19,7 +20,9 @@ def score(cell: Cell, results: Path) -> None:
     files, task = Files.of(results, cell), build.task(cell)
     remedy = f"run `prunegrid rerun {files.cell_id}`"
     rows = read_finished(files.prediction, "records.jsonl", remedy)
-    records = [Record.from_dict(row) for row in rows]
+    task, records, said = with_judgements(
+        task, cell.task["name"], files, [Record.from_dict(row) for row in rows]
+    )
     judged = [task.judge(r, "official") for r in records]
     clusters, counts = task.counts(judged)
     intervals = bootstrap(counts, task.metric, replicates=REPLICATES)
@@ -42,6 +45,8 @@ def score(cell: Cell, results: Path) -> None:
         "new_tokens": {"mean": sum(new) / len(new), "max": max(new)},
         "result_hash": file_hash(files.records),
     }
+    if said:
+        made["judge"] = said
     write_jsonl(files.cell / "judged.jsonl", judged)
     write_json(files.cell / "counts.json", {"clusters": clusters, "counts": counts.tolist()})
     write_json(files.cell / "score.json", made)

@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
         ("predict", _predict, "answer a cell's questions"),
         ("score", _score, "judge a cell's answers"),
         ("cost", _cost, "count a cell's tokens and FLOPs"),
-        ("compare", _compare, "set a cell beside its full-token and blind twins"),
+        ("compare", _compare, "set a cell beside its full-token and blind twins, or beside any other cell"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("cell", type=Path, help="path of a cell.yaml")
@@ -31,6 +31,8 @@ def add(commands: Any) -> None:
                 "--shard", help="K/N: answer the K-th of N parts; a predict without it joins them"
             )
         if name == "compare":
+            command.add_argument("other", nargs="?", help="a second cell: print the first minus this one")
+            command.add_argument("--json", action="store_true", help="with a second cell: machine-readable")
             command.add_argument("--baseline", help="id of the full-token cell")
             command.add_argument("--blind", help="id of the cell without visual tokens")
 
@@ -107,7 +109,12 @@ def _cost(arguments: argparse.Namespace) -> None:
     _guarded(arguments, lambda cell: cost(cell, arguments.results, arguments.root))
 
 
-def _compare(arguments: argparse.Namespace) -> None:
+def _compare(arguments: argparse.Namespace) -> int | None:
+    if arguments.other:
+        from prunegrid.run.versus import versus
+
+        return versus(arguments.results, str(arguments.cell), arguments.other, as_json=arguments.json)
     from prunegrid.run.compare import compare
 
     _guarded(arguments, lambda cell: compare(cell, arguments.results, arguments.baseline, arguments.blind))
+    return None

@@ -21,11 +21,15 @@ Messages = list[dict[str, str]]
 
 @dataclass(frozen=True)
 class Asking:
-    """How one benchmark asks: messages of a record, and the verdict in a reply (None = not readable)."""
+    """How one benchmark asks: messages of a record, and the verdict in a reply (None = not readable).
+
+    `needed`: without a judge the benchmark has no score at all.
+    """
 
     version: str
     messages: Callable[[Record], Messages]
     verdict: Callable[[str], Any]
+    needed: bool = True
 
 
 def _talk(system: str, user: str) -> Messages:
@@ -125,7 +129,7 @@ def _video(found: Any) -> dict[str, Any] | None:
     return {"pred": said, "score": points} if good else None
 
 
-_VIDEOS = Asking("1", video_messages, video_verdict)
+_VIDEOS = Asking("1", video_messages, video_verdict, needed=False)
 ASKING: Mapping[str, Asking] = MappingProxyType(
     {
         "llava_wild": Asking("1", wild_messages, wild_verdict),

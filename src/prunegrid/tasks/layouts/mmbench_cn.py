@@ -1,5 +1,5 @@
 """MMBench-CN: the files of MMBench with Chinese questions; `cc` has no rotations."""
 
-from prunegrid.tasks.layouts.mmbench import read
+from prunegrid.tasks.layouts.mmbench import TASK, read
 
-__all__ = ["read"]
+__all__ = ["TASK", "read"]

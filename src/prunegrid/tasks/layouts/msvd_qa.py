@@ -1,5 +1,5 @@
 """MSVD-QA: the files of video questions."""
 
-from prunegrid.tasks.layouts.videoqa import read
+from prunegrid.tasks.layouts.videoqa import TASK, read
 
-__all__ = ["read"]
+__all__ = ["TASK", "read"]

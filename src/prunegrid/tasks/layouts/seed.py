@@ -5,6 +5,7 @@ Source: scripts/convert_seed_for_submission.py of LLaVA at c121f043. The file of
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from prunegrid.tasks.layouts.answered import Answered, join
 from prunegrid.tasks.layouts.files import field, ident, mapping, once, read_json, texts
 from prunegrid.tasks.seed import DATA_TYPES, Seed
 
+TASK = Seed(file="seed.jsonl", prompt="{question}")
 CUTS = {19_242: "as printed with LLaVA-1.5", 17_990: "as published today"}
 
 
@@ -27,7 +29,7 @@ def read(answers: Sequence[Path], annotations: Sequence[Path]) -> Answered:
     rows = [mapping(row, str(annotations[0])) for row in field(content, ("questions",), str(annotations[0]))]
     questions = [_question(row, kinds) for row in rows]
     kinds_there = dict.fromkeys(record.meta["type"] for record in questions if record.meta["type"])
-    task = Seed(file="seed.jsonl", prompt="{question}", types=tuple(kinds_there))
+    task = replace(TASK, types=tuple(kinds_there))
     said = (pair for path in answers for pair in texts(path, said=("text", "prediction")).items())
     made = join(task, questions, once(said, "answers"))
     size = len(questions)
