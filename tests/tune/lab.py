@@ -79,7 +79,8 @@ class Lab:
         base: dict[str, Any] = {"kind": "lora", "rate": 0.01, "batch": 4, "micro": 2, "steps": 4, "rank": 4}
         given = base | {"alpha": 8, "dropout": 0.2, "dtype": "float32", "max_length": 200} | settings
         recipe = Recipe(**given)
-        return Tuner(copy.deepcopy(self.model), reducer, recipe, self.packer(), self.ten(), 3, "cpu")
+        model = copy.deepcopy(self.model).to(getattr(torch, given["dtype"]))
+        return Tuner(model, reducer, recipe, self.packer(), self.ten(), 3, "cpu")
 
 
 class Watch(Reducer):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from prunegrid.reduce import ReducedVLM, Reducer
+from prunegrid.reduce.methods.blind import Blind
 from prunegrid.tune.errors import TuneError
 from prunegrid.tune.loop import Tuner
 from prunegrid.tune.state import EXIT_CODE, Interrupted, State, Stop, listening
@@ -132,15 +133,28 @@ def test_without_a_picture_the_reducer_rests(lab: Lab) -> None:
     assert visual == 0 and not reducer.seen and loss.isfinite() and loss.requires_grad
 
 
-def test_checkpointing_and_bfloat16_train_too(lab: Lab, tmp_path: Path) -> None:
+def test_the_projector_alone_learns_nothing_from_texts_or_without_tokens(lab: Lab, tmp_path: Path) -> None:
+    tuner = lab.tuner(Blind(), kind="projector", steps=5)
+    before = {n: w.detach().clone() for n, w in tuner.weights.items()}
+    after = run(tuner, tmp_path)
+    assert all(torch.equal(after[n], before[n]) for n in before)
+    assert State(tmp_path, "f").metrics.read_text().count('"gradient": 0.0') == 5
+
+
+def test_checkpointing_trains_the_same(lab: Lab, tmp_path: Path) -> None:
     plain = run(lab.tuner(Watch(), checkpointing=False), tmp_path / "plain")
     saving = run(lab.tuner(Watch(), checkpointing=True), tmp_path / "saving")
     for name, weight in plain.items():
         torch.testing.assert_close(saving[name], weight, rtol=1e-4, atol=1e-6)
-    tuner = lab.tuner(Watch(), dtype="bfloat16")
-    tuner.model.bfloat16()
-    rough = run(tuner, tmp_path / "rough")
-    assert all(w.isfinite().all() for w in rough.values())
+
+
+@pytest.mark.parametrize("kind", TRAINED)
+def test_bfloat16_trains_float32_weights(lab: Lab, tmp_path: Path, kind: str) -> None:
+    tuner = lab.tuner(Watch(), dtype="bfloat16", kind=kind)
+    got = run(tuner, tmp_path)
+    assert all(w.isfinite().all() and w.dtype == torch.float32 for w in got.values())
+    frozen = {p.dtype for p in tuner.model.parameters() if not p.requires_grad}
+    assert frozen == {torch.bfloat16}
 
 
 def test_learning_lowers_the_loss(lab: Lab, tmp_path: Path) -> None:

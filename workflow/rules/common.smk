@@ -46,10 +46,21 @@ PLAN = load_plan()
 ROWS = PLAN.rows
 CELLS = {row["id"]: row for row in ROWS}
 PREDICTIONS = {row["prediction"]: row for row in ROWS}
+TUNINGS = {  # of all cells that share one, the first: its cell.yaml says how
+    each["id"]: {**each, "cell": row["id"], "model": row["model"]}
+    for row in reversed(ROWS)
+    for each in row["adapters"]
+}
+MADE = {
+    each["made"]["digest"]: each["made"]["module"]
+    for each in TUNINGS.values()
+    if each["made"]
+}
 DATA = {
     stamp(path): (path, md5)
-    for row in ROWS
-    for path, md5 in row["cell"]["data"].items()
+    for data in [row["cell"]["data"] for row in ROWS]
+    + [each["data"] for each in TUNINGS.values()]
+    for path, md5 in data.items()
 }
 
 MODELS = {
@@ -67,6 +78,8 @@ wildcard_constraints:
     study="[a-z0-9_]+",
     out="[A-Za-z0-9_]+",
     model="[a-z0-9_]+",
+    adapter="[a-z0-9_]+-[a-z0-9_]+-[a-z0-9_]+-[0-9a-f]{10}",
+    digest="[0-9a-f]{12}",
     part="[0-9]+",
     parts="[0-9]+",
 
@@ -83,7 +96,32 @@ def shard_inputs(wildcards):
         files.append(f"results/models/{row['model']}.json")
     if row["like"]:
         files.append(f"results/predictions/{row['like']}/trace.jsonl")
+    if row["adapter"]:
+        files.append(f"results/adapters/{row['adapter']}/weights.safetensors")
     return files
+
+
+def tuning_inputs(wildcards):
+    """The data and the model that a tuning reads, the tuning that it starts from, the trace that sets its budget."""
+    each = TUNINGS[wildcards.adapter]
+    files = [f"results/data/{stamp(path)}.json" for path in each["data"]]
+    if each["model"] in MODELS:
+        files.append(f"results/models/{each['model']}.json")
+    if each["made"]:
+        files.append(f"results/made/{each['made']['digest']}")
+    if each["after"]:
+        files.append(f"results/adapters/{each['after']}/weights.safetensors")
+    if each["like"]:
+        files.append(f"results/predictions/{each['like']}/trace.jsonl")
+    return files
+
+
+def tuning_needs(field):
+    """Memory or time of a tuning, from its model; more with each attempt."""
+    return lambda wildcards, attempt: getattr(
+        demand.of_tuning(CELLS[TUNINGS[wildcards.adapter]["cell"]]["cell"], attempt),
+        field,
+    )
 
 
 def shards_of(wildcards):

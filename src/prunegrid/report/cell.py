@@ -81,7 +81,8 @@ class Cell:
     @cached_property
     def failure(self) -> Mapping[str, Any] | None:
         """The failure that is newer than any score of this cell."""
-        files = [place / "failed.json" for place in (self.prediction, self.folder)]
+        tunings = [self.root / "adapters" / each["id"] for each in self.planned.get("adapters") or []]
+        files = [place / "failed.json" for place in (*tunings, self.prediction, self.folder)]
         score = self.folder / "score.json"
         # a rerun that fails leaves the old score behind, one that succeeds may leave the old failure behind
         since = score.stat().st_mtime_ns if score.exists() else -1

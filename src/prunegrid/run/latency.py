@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from prunegrid.cost import Hardware, TokenSchedule, cost, flops
 from prunegrid.grid.cell import Cell
-from prunegrid.run import build, weights
+from prunegrid.run import build, tuned, weights
 from prunegrid.run.cost import CONVENTION, PARTS, schedule_of
 from prunegrid.run.data import check_unchanged
 from prunegrid.run.files import Files, write_json
@@ -39,7 +39,7 @@ def latency(
     check_unchanged(root, results, dict(cell.data))
     shape = ModelShape.from_config(weights.config(cell, root))
     samples = limit_clusters(build.task(cell).samples(root / cell.task["data"]), cell.limit)
-    answerer = Answerer(cell, root, budget(cell, results), device)
+    answerer = Answerer(cell, root, budget(cell, results), device, tuned.files(cell, results))
     hardware = known_hardware(root, machine(answerer.device)["name"])
     points = [(b, n) for b in settings["batch_sizes"] for n in settings["new_tokens"]]
     calls = settings["repeats"] + settings["warmup"]

@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from prunegrid.grid.cell import Cell
-from prunegrid.run import build, weights
+from prunegrid.run import build, tuned, weights
 from prunegrid.run.data import check_unchanged
 from prunegrid.run.files import Files, read_finished, read_json, write_json, write_jsonl
 from prunegrid.run.partial import Partial
@@ -30,7 +30,7 @@ def predict(
     `shard`: answer that part alone and leave its rows; a later call without one puts all parts together.
     """
     files = Files.of(results, cell)
-    task, keep = build.task(cell), budget(cell, results)
+    task, keep, adapters = build.task(cell), budget(cell, results), tuned.files(cell, results)
     # What can be wrong fails here, before anything is loaded.
     check_unchanged(root, results, dict(cell.data))
     build.check_sites(cell, build.reducer(cell, keep), weights.shape(cell, root))
@@ -48,14 +48,15 @@ def predict(
     batches = list(_batches(samples, int(cell.decoding["batch_size"])))
     mine = shard.mine(batches) if shard else batches
     todo = [b for b in mine if any(s.id not in done for s in b)]
-    done |= _answer(cell, root, keep, device, partial, todo, sum(map(len, mine)))
+    done |= _answer(cell, root, keep, device, partial, todo, sum(map(len, mine)), adapters)
     timing = {"seconds": time.monotonic() - began, "asked": sum(map(len, todo))}
     if shard:
         write_json(shard.stamp(home), timing)
         return
     rows = [done[s.id] for s in samples]
     write_jsonl(files.trace, [{"id": r["record"]["id"], **r["trace"]} for r in rows])
-    write_json(files.provenance, provenance(cell, root, code, keep, started, len(rows), device))
+    made = provenance(cell, root, code, keep, started, len(rows), device)
+    write_json(files.provenance, made | {"adapters": tuned.provenance(adapters)} if adapters else made)
     write_json(home / "timing.json", _with_shards(home, timing))
     write_jsonl(files.records, [r["record"] for r in rows])
     (home / "failed.json").unlink(missing_ok=True)
@@ -71,12 +72,13 @@ def _answer(
     partial: Partial,
     todo: Sequence[Sequence[Sample]],
     total: int,
+    adapters: Sequence[Path] = (),
 ) -> dict[str, dict[str, Any]]:
     """id -> row of every question of `todo`, each batch stored as soon as it is answered."""
     rows: dict[str, dict[str, Any]] = {}
     if not todo:
         return rows
-    answer = Answerer(cell, root, keep, device)
+    answer = Answerer(cell, root, keep, device, adapters)
     with tqdm(total=total, initial=total - sum(map(len, todo)), desc=cell.label, unit="q") as bar:
         for batch in todo:
             made = answer(batch)
@@ -102,22 +104,29 @@ def _batches(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
         yield list(samples[start : start + size])
 
 
-def budget(cell: Cell, results: Path) -> dict[str, int]:
-    """Parameters that take as many tokens as another prediction kept on average."""
-    found = {}
+def budget(cell: Cell, results: Path) -> dict[str, Any]:
+    """Parameters that take as many tokens as another prediction kept on average; those that a tuning settles."""
+    found: dict[str, Any] = {}
     for key, value in cell.reducer.items():
         if isinstance(value, Mapping) and "like" in value:
             twin = results / "predictions" / value["like"]
             traced = read_finished(twin, "trace.jsonl", f"it sets {key}; predict that cell first")
             counts = [row["visual"][0] if row["visual"] else 0 for row in traced]
             found[key] = max(1, round(sum(counts) / len(counts)))
-    return found
+    return {**tuned.values(cell), **found}
 
 
 class Answerer:
     """A loaded model that answers batches."""
 
-    def __init__(self, cell: Cell, root: Path, keep: Mapping[str, Any], device: str) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        root: Path,
+        keep: Mapping[str, Any],
+        device: str,
+        adapters: Sequence[Path] = (),
+    ) -> None:
         import torch
 
         from prunegrid.reduce import ReducedVLM
@@ -127,6 +136,7 @@ class Answerer:
         torch.manual_seed(cell.seed)
         model, self.processor = weights.load(cell, root, self.device)
         self.host = ReducedVLM(model, build.reducer(cell, keep), seed=cell.seed)
+        tuned.put_in(self.host, adapters)
 
     def inputs(self, batch: Sequence[Sample]) -> dict[str, Any]:
         """What `ReducedVLM.generate` takes, on the device: pictures read and processed, prompts left-padded."""

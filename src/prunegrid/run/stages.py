@@ -14,6 +14,7 @@ from prunegrid.run.files import Files, read_cell, read_json, write_json
 def add(commands: Any) -> None:
     """Add the stage commands to the parser."""
     for name, run, text in (
+        ("tune", _tune, "train what a cell is evaluated with"),
         ("predict", _predict, "answer a cell's questions"),
         ("score", _score, "judge a cell's answers"),
         ("cost", _cost, "count a cell's tokens and FLOPs"),
@@ -22,6 +23,12 @@ def add(commands: Any) -> None:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("cell", type=Path, help="path of a cell.yaml")
         command.set_defaults(run=run, stage=name)
+        if name == "tune":
+            command.add_argument("--adapter", help="id of one tuning of the cell (default: all, in order)")
+            command.add_argument(
+                "--device", default="auto", help="auto, cpu, cuda; a launcher may start several"
+            )
+            command.add_argument("--minutes", type=float, default=10.0, help="between two saves of the state")
         if name == "predict":
             command.add_argument(
                 "--code", default="unknown", help="hash of the code that runs, for provenance"
@@ -59,11 +66,11 @@ def _wrapup(arguments: argparse.Namespace) -> int:
     return wrap_up(arguments.root, arguments.results, arguments.study, arguments.store)
 
 
-def _guarded(arguments: argparse.Namespace, work: Any) -> None:
-    """Run a stage; on failure write what a report needs, then fail."""
+def _guarded(arguments: argparse.Namespace, work: Any, where: Path | None = None) -> None:
+    """Run a stage; on failure write what a report needs, into `where` if it is no cell's own, then fail."""
     cell = read_cell(arguments.cell)
     files = Files.of(arguments.results, cell)
-    where = files.prediction if arguments.stage == "predict" else files.cell
+    where = where or (files.prediction if arguments.stage == "predict" else files.cell)
     try:
         work(cell)
     except Exception as error:
@@ -82,6 +89,22 @@ def _guarded(arguments: argparse.Namespace, work: Any) -> None:
     old = where / "failed.json"
     if old.exists() and read_json(old, "delete it")["stage"] == arguments.stage:
         old.unlink()  # another stage's failure stands until that stage has run
+
+
+def _tune(arguments: argparse.Namespace) -> None:
+    from prunegrid.grid.tuning import chain
+    from prunegrid.run.tune import tune
+    from prunegrid.run.tuned import folder
+
+    ids = [str(each.adapter_id()) for each in chain(read_cell(arguments.cell))]
+    for adapter in [arguments.adapter] if arguments.adapter else ids:
+        _guarded(
+            arguments,
+            lambda cell, adapter=adapter: tune(
+                cell, adapter, arguments.results, arguments.root, arguments.device, arguments.minutes
+            ),
+            folder(arguments.results, adapter),
+        )
 
 
 def _predict(arguments: argparse.Namespace) -> None:

@@ -20,7 +20,8 @@ class State:
 def state(results: Path, row: Mapping[str, Any]) -> State:
     """The state of a planned cell (a row of the plan)."""
     cell, prediction = results / "cells" / row["id"], results / "predictions" / row["prediction"]
-    for folder in (prediction, cell):
+    tunings = [results / "adapters" / each["id"] for each in row.get("adapters", [])]
+    for folder in (*tunings, prediction, cell):
         if (folder / "failed.json").exists():
             failed = json.loads((folder / "failed.json").read_text(encoding="utf-8"))
             return State("failed", f"{failed['stage']}: {failed['reason']}")

@@ -72,9 +72,20 @@ def track_cell(client: MlflowClient, experiment: str, study: Study, cell: Cell) 
     entry = cell_entry(study, cell)
     run_id, new = runs.track(client, experiment, entry, partial(cell_files, cell))
     print(f"{cell.id}: {'new run' if new else 'known run'} {run_id} ({entry.status})")
+    for each in cell.planned.get("adapters") or []:
+        track_tuning(client, experiment, study, str(each["id"]))
     if cell.state == "done":
         done = {"run_id": run_id, "experiment_id": experiment, "result_hash": entry.result_hash}
         _write(study.root / "tracked" / study.name / f"{cell.id}.json", done)
+
+
+def track_tuning(client: MlflowClient, experiment: str, study: Study, adapter: str) -> None:
+    """One run for one finished tuning, however many cells share it; its curves step by step."""
+    from prunegrid.track.tunings import tuning_entry, tuning_files
+
+    if entry := tuning_entry(study.root, adapter):
+        run_id, new = runs.track(client, experiment, entry, partial(tuning_files, study.root, adapter))
+        print(f"{adapter}: {'new run' if new else 'known run'} {run_id}")
 
 
 def track_study(client: MlflowClient, experiment: str, study: Study) -> None:

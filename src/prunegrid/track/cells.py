@@ -93,6 +93,8 @@ def _tags(study: Study, cell: Cell) -> dict[str, str]:
         "seed": str(cell.seed),
         "support": str(cell.support).lower(),
         "prediction_id": cell.prediction.name,
+        "tuning": str((cell.planned.get("tuning") or {}).get("name", "none")),
+        "adapter_id": str(cell.planned.get("adapter") or "none"),
         "cell_folder": str(cell.folder),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -28,6 +28,7 @@ class Entry:
     datasets: Mapping[str, str] = field(default_factory=dict)  # name -> digest
     started: int | None = None  # ms since 1970
     ended: int | None = None
+    curves: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)  # metric -> (step, value)
 
     @property
     def content(self) -> str:

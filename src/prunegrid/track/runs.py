@@ -82,7 +82,9 @@ def _log(client: MlflowClient, run_id: str, entry: Entry, *, params: bool) -> No
     from mlflow.entities import Metric, Param, RunTag
 
     now = int(time.time() * 1000)
-    metrics = [Metric(name, value, now, 0) for name, value in entry.metrics.items()]
+    single = {name: value for name, value in entry.metrics.items() if name not in entry.curves}
+    metrics = [Metric(name, value, now, 0) for name, value in single.items()]
+    metrics += [Metric(name, y, now, x) for name, points in entry.curves.items() for x, y in points]
     for batch in _batches(metrics, 900):
         client.log_batch(run_id, metrics=batch)
     if params:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,7 +111,8 @@ class Tuner:
             if devices.world() == 1 and leave():
                 return None
             value, tokens = self.forward(batch)
-            (value / len(micros)).backward()
+            if value.requires_grad:  # the projector alone has nothing to learn from a text
+                (value / len(micros)).backward()
             loss, visual = loss + value.item() / len(micros), visual + tokens
         loss, visual = devices.summed([loss, visual], self.device)
         if not math.isfinite(loss):
@@ -137,12 +140,20 @@ class Tuner:
             self.device.split(":")[0], torch.bfloat16, enabled=self.recipe.dtype == "bfloat16"
         ):
             out, trace = host.forward(inputs, batch.labels.to(self.device), batch.ids, batch.asked)
+        assert out.loss is not None
         return out.loss, _visual(trace)
 
     def _batches(self, micros: Sequence[Sequence[int]]) -> Iterator[Batch]:
+        """The next batch is read and tokenised while this one is at work."""
         dtype = getattr(torch, self.recipe.dtype)
-        for members in micros:
-            yield self.packer.pack([self.conversations[i] for i in members], dtype)
+        with ThreadPoolExecutor(1) as pool:
+            ahead: deque[Future[Batch]] = deque()
+            for members in micros:
+                ahead.append(pool.submit(self.packer.pack, [self.conversations[i] for i in members], dtype))
+                if len(ahead) > 1:
+                    yield ahead.popleft().result()
+            for last in ahead:
+                yield last.result()
 
 
 def _visual(trace: Any) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
 from prunegrid.reduce import PromptText
 from prunegrid.tune.conversations import IMAGE, Conversation, Faults
@@ -82,7 +83,8 @@ class Packer:
     def check(self, conversations: Sequence[Conversation], faults: Faults) -> list[Conversation]:
         """Those that have an answer left after the cut. Longer ones than `max_length` are counted among the faults."""
         kept = []
-        for conversation in conversations:
+        quick = len(conversations) < 10_000
+        for conversation in tqdm(conversations, desc="check", unit="conversation", disable=quick):
             text, _ = self.text(conversation)
             room = self.max_length - (self.tokens if conversation.image else 0)
             if len(text) <= room:  # a token is at least a character
