@@ -25,7 +25,7 @@ TURNS = (1, 1, 1, 2, 3)  # most conversations have one turn: so the suites ask
 
 def turns(rng: np.random.Generator, scene: Scene) -> list[Turn]:
     """Questions of different kinds about a scene."""
-    wanted, made = int(rng.choice(TURNS)), []
+    wanted, made = int(rng.choice(TURNS)), list[Turn]()
     for kind in rng.permutation(sorted(ASKERS)):
         turn = ASKERS[str(kind)](rng, scene)
         if turn and len(made) < wanted:
