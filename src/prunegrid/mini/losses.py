@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,7 +16,10 @@ from prunegrid.mini.model import FEATURE_LAYER, WIDTH
 from prunegrid.mini.scenes import COLORS, COLUMNS, ROWS, SHAPES, SIZES
 
 CONTRASTIVE_WEIGHT, ALIGN_WEIGHT, POINT_WEIGHT = 0.2, 0.3, 0.2
-POINT_LAYER = 2  # where words look for what they name; there is enough depth behind it to use what was found
+# Where words look for what they name, and where an answer looks at what its question names: two layers, because the
+# answer must first know the words; there is enough depth behind to use what was found.
+WORD_LAYER, ANSWER_LAYER = 2, 3
+UNPOINTED = KINDS.index("choice")  # its options name what is not asked about
 
 
 class PatchHeads(nn.Module):
@@ -89,8 +90,8 @@ def language_loss(
     embeds = model.embed_tokens(batch["ids"]).to(visual.dtype)
     slots = (batch["ids"] == llava.config.image_token_id)[..., None]
     embeds = embeds.masked_scatter(slots, visual)
-    looking = Looking()
-    with looking.at(model.layers[POINT_LAYER].self_attn):
+    word, answer = (Looking(model.layers[layer].self_attn) for layer in (WORD_LAYER, ANSWER_LAYER))
+    with word, answer:
         hidden = model(
             inputs_embeds=embeds,
             attention_mask=turn_mask(batch["turn"]),
@@ -102,7 +103,8 @@ def language_loss(
     truth = batch["targets"][:, 1:][asked]
     said = F.cross_entropy(logits, truth)
     align = alignment_loss(llava, visual, batch["labels"], table)
-    point = pointing_loss(looking, slots[..., 0], batch, table)
+    named = named_patches(batch, table)
+    point = word.loss(slots[..., 0], named) + answer.loss(slots[..., 0], asked_patches(batch, named))
     right = (logits.argmax(-1) == truth).float()
     log = {"said": said.item(), "align": align.item(), "point": point.item(), "token": right.mean().item()}
     return said + ALIGN_WEIGHT * align + POINT_WEIGHT * point, log | skills(
@@ -128,28 +130,41 @@ def alignment_loss(
 
 
 class Looking:
-    """What one attention module was given, while `at` it."""
+    """What one attention module was given while open, and whether its heads look where they should."""
 
-    def __init__(self) -> None:
-        self.module: Any = None
+    def __init__(self, module: Any) -> None:
+        self.module = module
         self.hidden: Tensor | None = None
         self.rope: tuple[Tensor, Tensor] | None = None
+        self._handle: Any = None
 
-    @contextmanager
-    def at(self, module: nn.Module) -> Iterator[None]:
-        def note(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-            self.hidden = named["hidden_states"] if "hidden_states" in named else args[0]
-            self.rope = named["position_embeddings"]
+    def __enter__(self) -> Looking:
+        self._handle = self.module.register_forward_pre_hook(self._note, with_kwargs=True)
+        return self
 
-        self.module = module
-        handle = module.register_forward_pre_hook(note, with_kwargs=True)
-        try:
-            yield
-        finally:
-            handle.remove()
+    def __exit__(self, *error: object) -> None:
+        self._handle.remove()
+
+    def _note(self, _: nn.Module, args: tuple[Any, ...], given: dict[str, Any]) -> None:
+        self.hidden = given["hidden_states"] if "hidden_states" in given else args[0]
+        self.rope = given["position_embeddings"]
+
+    def loss(self, visual: Tensor, wanted: Tensor) -> Tensor:
+        """visual bool [B, L] with N set per sample, wanted bool [B, L, N]: the patches that a position should look at,
+        none = free. Mean of -log P(some head does): with m a head's share of attention, among patches, on the wanted
+        ones, P = 1 - prod over heads (1 - m)."""
+        asks = wanted.any(-1)
+        rows = (
+            asks.float().topk(max(1, int(asks.sum(1).max())), dim=1).indices
+        )  # [B, R]: asking positions first
+        there = asks.gather(1, rows)
+        picked = wanted.gather(1, rows[..., None].expand(-1, -1, wanted.shape[-1]))
+        mass = (self.attention(rows, visual) * picked[:, None]).sum(-1)  # [B, H, R]
+        some = 1 - (1 - mass.clamp(max=1 - 1e-4)).prod(1)
+        return -(some.clamp_min(1e-6).log() * there).sum() / there.sum().clamp_min(1)
 
     def attention(self, rows: Tensor, visual: Tensor) -> Tensor:
-        """rows [B, R] positions, visual bool [B, L] with N set per sample -> attention among patches [B, H, R, N]."""
+        """rows [B, R] positions -> attention among the patches [B, H, R, N]."""
         assert self.hidden is not None and self.rope is not None, "nothing has been looked at"
         batch, size = len(rows), self.module.head_dim
 
@@ -164,20 +179,35 @@ class Looking:
         return (query @ key.transpose(-1, -2) * size**-0.5).float().softmax(-1)
 
 
-def pointing_loss(looking: Looking, visual: Tensor, batch: dict[str, Tensor], table: Tensor) -> Tensor:
-    """Mean over words of questions that name a colour or a shape in the picture of -log P(some head looks there): with
-    m the share of a head's attention (among patches) on the patches that the word names, P = 1 - prod over heads (1 - m).
-    """
+def named_patches(batch: dict[str, Tensor], table: Tensor) -> Tensor:
+    """bool [B, L, N]: the patches that show the colour or the shape which a word of a question names."""
     ids, labels = batch["ids"], batch["labels"]
-    named = torch.zeros(*ids.shape, labels.shape[1], dtype=torch.bool)  # [B, L, N]: what each position names
+    named = torch.zeros(*ids.shape, labels.shape[1], dtype=torch.bool)
     for plane in (COLOR, SHAPE):
         words_of = table[plane][labels[..., plane]]  # [B, N], -1 where nothing lies
         named |= ids[:, :, None] == words_of[:, None, :]
-    asks = (batch["turn"] > 0) & (batch["targets"] == -100) & named.any(-1)
-    most = int(asks.sum(1).max())
-    rows = asks.float().topk(most, dim=1).indices  # [B, R]: the asking positions first
-    there = asks.gather(1, rows)
-    wanted = named.gather(1, rows[..., None].expand(-1, -1, named.shape[-1]))
-    mass = (looking.attention(rows, visual) * wanted[:, None]).sum(-1)  # [B, H, R]
-    some = 1 - (1 - mass.clamp(max=1 - 1e-4)).prod(1)
-    return -some.clamp_min(1e-6).log()[there].mean()
+    asking = (batch["turn"] > 0) & (batch["targets"] == -100)
+    return named & asking[..., None]
+
+
+def asked_patches(batch: dict[str, Tensor], named: Tensor) -> Tensor:
+    """bool [B, L, N]: at the position that says a turn's first word, the patches that all naming words of its question
+    name ("the red circle": red and circle); none where that is empty, as behind a question about what is not there."""
+    turn, table_words = batch["turn"].clamp_min(0), _naming(batch)
+    turns = int(turn.max()) + 1
+    place = turn[..., None].expand(-1, -1, named.shape[-1])
+    hits = named.new_zeros(len(turn), turns, named.shape[-1], dtype=torch.long).scatter_add_(
+        1, place, named.long()
+    )
+    said = torch.zeros(len(turn), turns, dtype=torch.long).scatter_add_(1, turn, table_words.long())
+    shown = (hits == said[..., None]) & (said[..., None] > 0)  # [B, turns, N]
+    first = (batch["targets"][:, 1:] != -100) & (batch["targets"][:, :-1] == -100)
+    first &= batch["kind"][:, 1:] != UNPOINTED
+    first = F.pad(first, (0, 1))
+    return shown.gather(1, place) & first[..., None]
+
+
+def _naming(batch: dict[str, Tensor]) -> Tensor:
+    """bool [B, L]: words of questions that name a colour or a shape, there or not."""
+    names = torch.tensor([words().index(f" {w}") for w in (*COLORS, *SHAPES)])
+    return torch.isin(batch["ids"], names) & (batch["turn"] > 0) & (batch["targets"] == -100)
