@@ -57,6 +57,9 @@ RESERVED = {
 }
 DEFAULT_RUNTIME_MIN = 60  # submitit's own default, 5 minutes, kills jobs by surprise
 
+# Slurm may signal a job that has just started. Until submitit's own handler is there, SIGUSR2 would kill it.
+_SIGNAL_PROOF = ("/bin/sh", "-c", "trap '' USR2; exec \"$@\"", "sh")
+
 
 class ResourceError(ValueError):
     """A rule asks for something that does not exist or contradicts itself."""
@@ -180,7 +183,7 @@ def _srun_args(cores: int, nodes: int) -> list[str]:
     args = [f"--cpus-per-task={cores}", "--open-mode=append"]
     if nodes > 1:  # one Snakemake on the first node; the rule's own srun or torchrun reaches the others
         args += ["--nodes=1", "--ntasks=1"]
-    return args
+    return [*args, *_SIGNAL_PROOF]
 
 
 def _additional(extra: dict[str, str | bool]) -> dict[str, str | bool]:

@@ -1,5 +1,7 @@
 """Snakemake resources to submitit parameters."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -56,6 +58,16 @@ def test_surprising_defaults_of_submitit_are_replaced():
 
 def test_srun_gets_the_cores_that_newer_slurm_does_not_hand_on():
     assert "--cpus-per-task=6" in slurm(threads=6)["srun_args"]
+
+
+def test_a_signal_in_the_first_seconds_does_not_kill_the_job(tmp_path):
+    """The wrapper comes last of srun's arguments: what follows is run with SIGUSR2 ignored."""
+    wrapper = slurm()["srun_args"][-4:]
+    kill = "import os, signal; os.kill(os.getpid(), signal.SIGUSR2); print('survived')"
+    done = subprocess.run([*wrapper, sys.executable, "-c", kill], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "survived\n")
+    bare = subprocess.run([sys.executable, "-c", kill], capture_output=True, text=True, timeout=60)
+    assert bare.returncode != 0
 
 
 def test_one_snakemake_on_several_nodes():

@@ -39,7 +39,7 @@ _DEAFEN = """\
 import psutil, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 job = [p for p in psutil.Process().parents() if "submitit.core._submit" in p.cmdline()]
-end = time.monotonic() + 100
+end = time.monotonic() + 600
 while time.monotonic() < end and job[0].is_running():
     for process in job:
         process.suspend()
@@ -54,7 +54,7 @@ FATES: dict[str, dict[str, object]] = {
     "cancelled": {"shell": "echo up > cancelled.up; sleep 600"},
     "held": {"shell": "touch {output}", "extra": f"{_ELSEWHERE} --hold"},
     "late": {"shell": "echo up >> late.up; trap '' TERM; sleep 200 & wait; sleep 200", "runtime": 1},
-    "deaf": {"shell": "python deafen.py", "runtime": 1},
+    "deaf": {"shell": "python deafen.py", "runtime": 2},
     "node": {"shell": "echo up > node.up; sleep 600", "extra": "--nodelist=n3 --no-requeue"},
     "trained": {"shell": "python trainer.py {output} > {log} 2>&1", "runtime": 2},
     "preempted": {
