@@ -16,6 +16,26 @@ def add(commands: Any) -> None:
     pull.add_argument("--md5", required=True)
     pull.add_argument("--stamp", type=Path, required=True)
     pull.set_defaults(run=_pull)
+    fetch = verbs.add_parser("add", help="fetch a benchmark, or take its files, and pin it in data.dvc")
+    fetch.add_argument("task", help="a task of conf/task/ with data below data/bench/")
+    fetch.add_argument(
+        "--from", dest="given", type=Path, help="official files that are there: a folder, or an archive"
+    )
+    fetch.add_argument(
+        "--revision", help="commit of the hub's dataset (default: today's, noted in source.json)"
+    )
+    fetch.add_argument("--remote", default="bench", help="DVC remote that holds it (default: bench)")
+    fetch.add_argument("--again", action="store_true", help="convert anew what is there already")
+    fetch.set_defaults(run=_add)
+
+
+def _add(arguments: argparse.Namespace) -> None:
+    from prunegrid.run.data_add import Request, add
+
+    asked = Request(
+        arguments.root, arguments.task, arguments.given, arguments.revision, arguments.remote, arguments.again
+    )
+    print(add(asked))
 
 
 def _pull(arguments: argparse.Namespace) -> None:
