@@ -151,8 +151,8 @@ class Looking:
 
     def loss(self, visual: Tensor, wanted: Tensor) -> Tensor:
         """visual bool [B, L] with N set per sample, wanted bool [B, L, N]: the patches that a position should look at,
-        none = free. Mean of -log P(some head does): with m a head's share of attention, among patches, on the wanted
-        ones, P = 1 - prod over heads (1 - m)."""
+        none = free. Mean of -log m, with m the share of attention, among patches, that the best head has on them. (One
+        minus the product of what all heads miss is no measure of it: four heads that look everywhere pass it.)"""
         asks = wanted.any(-1)
         rows = (
             asks.float().topk(max(1, int(asks.sum(1).max())), dim=1).indices
@@ -160,8 +160,8 @@ class Looking:
         there = asks.gather(1, rows)
         picked = wanted.gather(1, rows[..., None].expand(-1, -1, wanted.shape[-1]))
         mass = (self.attention(rows, visual) * picked[:, None]).sum(-1)  # [B, H, R]
-        some = 1 - (1 - mass.clamp(max=1 - 1e-4)).prod(1)
-        return -(some.clamp_min(1e-6).log() * there).sum() / there.sum().clamp_min(1)
+        best = mass.amax(1).clamp_min(1e-6)
+        return -(best.log() * there).sum() / there.sum().clamp_min(1)
 
     def attention(self, rows: Tensor, visual: Tensor) -> Tensor:
         """rows [B, R] positions -> attention among the patches [B, H, R, N]."""
