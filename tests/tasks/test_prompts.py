@@ -22,7 +22,9 @@ def load(name: str) -> tuple[dict, Task]:
 
 
 def test_there_are_tasks() -> None:
-    assert {"mini_pope", "mini_caption", "pope", "textvqa", "textvqa_noocr", "seed", "mmbench_cn"} <= set(NAMES)
+    assert {"mini_pope", "mini_caption", "pope", "textvqa", "textvqa_noocr", "seed", "mmbench_cn"} <= set(
+        NAMES
+    )
     assert {"llava_wild", "mmvet", "msvd_qa", "msrvtt_qa", "activitynet_qa"} <= set(NAMES)
 
 

@@ -10,6 +10,7 @@ from prunegrid.tasks.judging.client import Judge, JudgeError, ask
 from prunegrid.tasks.judging.prompts import asking, vet_verdict, video_verdict, wild_verdict
 from prunegrid.tasks.judging.store import judge_all, load, replayed
 from prunegrid.tasks.llava_wild import LlavaWild
+from prunegrid.tasks.mmvet import MmVet
 from tasks.judging.stub import Stub, serve
 
 TALK = [{"role": "user", "content": "?"}]
@@ -162,6 +163,16 @@ def test_an_unreadable_reply_is_stored_as_such_and_counted(tmp_path: Path) -> No
     official, strict = (task.score([task.judge(r, mode) for r in found]) for mode in ("official", "strict"))
     assert strict["score"] == 0.5 and strict["unparsed"] == 1
     assert official["score"] == pytest.approx((4 - 1) / (8 - 1))  # the script counts -1 to -1
+
+
+def test_a_grade_that_was_not_given_is_left_out_of_the_mean_and_counted() -> None:
+    records = [
+        Record(n, n, "a", "b", {"capability": ["ocr"], "judgements": [g]})
+        for n, g in (("0", None), ("1", 0.5))
+    ]
+    task = MmVet(file="f", prompt="")
+    score = task.score([task.judge(record, "official") for record in records])
+    assert (score["score"], score["score_ocr"], score["unparsed"]) == (0.5, 0.5, 1)
 
 
 def test_what_a_judge_needs_is_named() -> None:

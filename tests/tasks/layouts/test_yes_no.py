@@ -61,6 +61,15 @@ def test_pope_spelling_of_later_files_is_the_same_question_and_is_said(tmp_path:
         assert len(answered.records) == 11
 
 
+def test_pope_questions_that_llavas_file_does_not_have_are_missing(tmp_path: Path) -> None:
+    answers, files = lab.pope(tmp_path, SAID, LABELS)
+    listed = files[3].read_text(encoding="utf-8").splitlines()
+    files[3].write_text("\n".join(listed[:-1]) + "\n", encoding="utf-8")
+    said = answers.read_text(encoding="utf-8").splitlines()
+    answers.write_text("\n".join(said[:-1]) + "\n", encoding="utf-8")
+    assert read("pope", [answers], files).missing == ["popular 4"]
+
+
 def test_pope_annotations_of_other_questions_are_refused(tmp_path: Path) -> None:
     answers, files = lab.pope(tmp_path, SAID, LABELS)
     rows = [json.loads(line) for line in files[0].open(encoding="utf-8")]

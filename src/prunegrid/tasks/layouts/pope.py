@@ -7,7 +7,7 @@ later files correct; both spellings are the same question.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,29 +78,28 @@ def _bare(text: str) -> str:
 
 def _listed(listed: Rows, labels: Mapping[str, Rows]) -> dict[str, tuple[str, dict[str, Any]]]:
     """Question id -> (split, label row), by split, image and words of LLaVA's question file."""
-    keyed = {(split, str(row["image"]), _word(row)): row for split, rows in labels.items() for row in rows}
+    keyed: dict[tuple[str, str, str], Rows] = {}
+    for split, rows in labels.items():
+        for row in rows:
+            keyed.setdefault((split, str(row["image"]), _word(row)), []).append(row)
     found = {}
     for row in listed:
         name, split = _id(row), str(field(row, ("category",), f"question {_id(row)}"))
         if split not in labels:
             continue  # its labels were not given: the answer will be one without a question
         key = (split, str(field(row, ("image",), f"question {name}")), _word(row))
-        if key not in keyed:
+        if not keyed.get(key):
             raise TaskError(f"question {name}: the {split} annotations do not ask {key[2]!r} of {key[1]}")
-        found[name] = (split, keyed.pop(key))
+        found[name] = (split, keyed[key].pop(0))
     # questions of the annotations that LLaVA's file does not have (the random file grew to 3,000)
-    for split, _, _ in keyed:
-        found.update(_unasked(split, [row for (s, _, _), row in keyed.items() if s == split]))
+    for (split, _, _), rows in keyed.items():
+        found.update({f"{split} {row['question_id']}": (split, row) for row in rows})
     return found
 
 
 def _word(row: Mapping[str, Any]) -> str:
     """The question for comparing: either spelling, any case."""
     return re.sub(r"\bimange\b", "image", _bare(str(row["text"])).lower())
-
-
-def _unasked(split: str, rows: Rows) -> Iterator[tuple[str, tuple[str, dict[str, Any]]]]:
-    return ((f"{split} {row['question_id']}", (split, row)) for row in rows)
 
 
 def _numbered(
