@@ -109,7 +109,7 @@ def test_a_budget_from_another_cell_makes_the_training_wait_for_it(project: Proj
 
 @pytest.mark.parametrize("name", sorted(f.stem for f in (ROOT / "conf" / "tuning").glob("*.yaml")))
 def test_a_tuning_resolves_where_its_data_are_pinned(project: Project, name: str) -> None:
-    if name in ("lora", "full", "pretrain_projector"):
+    if name in ("lora", "full", "projector", "pretrain_projector"):
         with pytest.raises(GridError, match=r"data.dvc has no out for 'data/tune"):
             project.cell(tuning=name)
     project.pin({"data/mini/scenes": "a", "data/mini/weights": "b", **REAL})

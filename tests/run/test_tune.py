@@ -132,10 +132,22 @@ def test_a_failure_says_why_and_where(project: Project, capsys: pytest.CaptureFi
     assert yaml.safe_load(file.read_text(encoding="utf-8"))["adapter"] == ids[0]
 
 
-def test_a_method_with_weights_of_its_own_is_trained_and_evaluated_with_them(project: Project) -> None:
-    cell, ids = planned(project, {"mini_projector": QUICK}, {"c_abstractor": {"side": 2}})
+LEARNED = {
+    "c_abstractor": ({"side": 2}, 4),
+    "qwen_resampler": ({"side": 2}, 4),
+    "llama_vid": ({"side": 2, "width": 64}, 5),
+    "crossget_tokens": ({"keep": 8}, 9),
+}
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_method_with_weights_of_its_own_is_trained_and_evaluated_with_them(
+    project: Project, name: str
+) -> None:
+    options, tokens = LEARNED[name]
+    cell, ids = planned(project, {"mini_projector": QUICK}, {name: options})
     (home,) = trained(project, cell, ids)
     assert any(n.startswith("reducer.") for n in load_file(home / "weights.safetensors"))
     predict(cell, project.results, project.root, "c")
     rows = list(read_jsonl(project.results / "predictions" / cell.prediction_id() / "trace.jsonl", ""))
-    assert {r["visual"][0] for r in rows} == {4}
+    assert {r["visual"][0] for r in rows} == {tokens}

@@ -22,7 +22,6 @@ rule tune:
         provenance="results/adapters/{adapter}/provenance.json",
     log:
         "logs/tune/{adapter}.log",
-    retries: 2
     threads: 1
     resources:
         gpu=1,

@@ -150,9 +150,12 @@ class Answerer:
 
     def __call__(self, batch: Sequence[Sample]) -> list[dict[str, Any]]:
         """One row {record, trace} per sample. Any exception fails the cell: none becomes an answer."""
+        from prunegrid.reduce import PromptText
+
         new, trace = self.host.generate(
             self.inputs(batch),
             ids=[s.id for s in batch],
+            prompt=[PromptText(s.prompt) for s in batch],
             max_new_tokens=int(self.cell.task["max_new_tokens"]),
             do_sample=bool(self.cell.decoding["do_sample"]),
         )
