@@ -9,6 +9,7 @@ from pathlib import Path
 from prunegrid.grid.errors import GridError
 from prunegrid.run import (
     data_commands,
+    doctor,
     grid_commands,
     judge,
     latency_commands,
@@ -29,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     stages.add(commands)
     data_commands.add(commands)
     model_commands.add(commands)
+    doctor.add(commands)
     score_file.add(commands)
     judge.add(commands)
     latency_commands.add(commands)
