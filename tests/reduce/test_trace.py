@@ -24,9 +24,11 @@ class Census:
         self.vision: list[int] = []
         self.projector: list[int] = []
         self.prompt: list[int] = []
+        self.mlp: list[int] = []
         core = model.model
         self.handles = [
             *(self.count(layer.self_attn.q_proj, self.vision) for layer in core.vision_tower.encoder.layers),
+            *(self.count(layer.mlp.fc1, self.mlp) for layer in core.vision_tower.encoder.layers),
             self.count(core.multi_modal_projector.linear_1, self.projector),
             *(self.count(layer.self_attn.q_proj, self.prompt) for layer in core.language_model.layers),
         ]
@@ -43,6 +45,10 @@ CASES: dict[str, tuple[tuple[Site, Act], ...]] = {
     "none": (),
     "image": ((at(Place.IMAGE), fixed(0, 5, 6)),),
     "vision": ((at(Place.VISION, 0), fixed(*range(9))), (at(Place.VISION, 1), fixed(*range(4)))),
+    "mid": (
+        (at(Place.VISION, 0, mid=True), fixed(*range(9))),
+        (at(Place.VISION, -2, mid=True), fixed(*range(4))),
+    ),
     "features": ((at(Place.FEATURES), fixed(7, 1)),),
     "embeds": ((at(Place.EMBEDS), fixed(7, 1)),),
     "prompt": ((at(Place.PROMPT, 1), fixed(1, 7, 9)), (at(Place.PROMPT, 3), fixed(2))),
@@ -60,6 +66,8 @@ def test_counts_are_those_that_enter_the_layers(model: Model, inputs: Inputs, na
     finally:
         census.close()
     assert trace.vision == [census.vision]
+    assert trace.vision_mlp == ([census.mlp] if name == "mid" else [])
+    assert census.mlp == census.vision or name == "mid"
     assert trace.projector == census.projector
     assert trace.prompt == [census.prompt[:LAYERS]]
     text = int(alone["attention_mask"].sum()) - PATCHES

@@ -212,6 +212,10 @@ class VisionSide:
         assert self.tokens is not None
         counts = {id(t): t.counts() for t in (*self._entering, self.tokens, self._projected or self.tokens)}
         trace.vision = [[counts[id(t)][b] + self.family.prefix for t in self._entering] for b in range(batch)]
+        if any(site.mid for site in self.sites):
+            mid = {resolve_layer(s.layer or 0, len(self.layers), "ViT") for s in self.sites if s.mid}
+            # A layer with a site in its middle hands on what its MLP got.
+            trace.vision_mlp = [[row[i + (i in mid)] for i in range(len(row))] for row in trace.vision]
         trace.projector = counts[id(self._projected or self.tokens)]
         trace.kept |= {place: tokens.kept() for place, tokens in self._kept.items()}
         trace.note(self._notes)

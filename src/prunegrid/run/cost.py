@@ -54,6 +54,7 @@ def schedule_of(rows: list[dict[str, Any]], shape: ModelShape) -> TokenSchedule:
     prompt = [row["prompt"] for row in rows]
     trace: dict[str, Any] = {
         "vision": [row["vision"][: shape.vision.selected] for row in rows],
+        "vision_mlp": [(row.get("vision_mlp") or row["vision"])[: shape.vision.selected] for row in rows],
         "projector": [row["projector"] for row in rows],
         "prompt": prompt,
         "new_tokens": new,

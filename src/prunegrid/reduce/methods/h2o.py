@@ -65,7 +65,9 @@ class H2O(Reducer):
                     f"H2O: {name}={value} must lie in [0, 1] as a share, or be an int of at least 0"
                 )
         if self.heavy + self.recent <= 0:
-            raise ValueError("H2O: heavy + recent must be positive: an empty cache cannot answer")
+            raise ValueError(
+                f"H2O: heavy={self.heavy} + recent={self.recent} must be positive: an empty cache cannot answer"
+            )
         if self.heads not in ("each", "shared"):
             raise ValueError(f"H2O: heads={self.heads!r} must be 'each' or 'shared'")
         if self.scope not in ("all", "visual"):
