@@ -15,11 +15,11 @@ import torch
 from prunegrid.grid.options import Options
 from prunegrid.grid.scale import rescale
 from prunegrid.mini import model as model_files
-from prunegrid.reduce import Place, PromptText, ReducedVLM, Reducer
+from prunegrid.reduce import Place, Reducer
 from prunegrid.reduce.places import check_probe, resolve_layer
 from prunegrid.run.build import resolve
 from prunegrid.shape import ModelShape, llava15_7b
-from reduce import lab
+from reduce import clip, lab
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -125,7 +125,7 @@ def footprint(model: Any) -> tuple[object, ...]:
 @pytest.mark.parametrize("name", REDUCERS)
 def test_a_reducer_runs_in_a_padded_batch_as_alone_and_leaves_nothing_behind(name: str, model: Any) -> None:
     inputs, ids = lab.batch((2, 6, 4), before=(3, 1, 2)), ["a", "b", "c"]
-    asked = [PromptText(f"What stands beside the ball {key}?") for key in ids]
+    asked = clip.told(inputs, lab.IMAGE)
     with torch.no_grad():
         model(
             **lab.batch(), output_hidden_states=True
@@ -141,9 +141,8 @@ def test_a_reducer_runs_in_a_padded_batch_as_alone_and_leaves_nothing_behind(nam
 
 @pytest.mark.parametrize("name", [n for n in REDUCERS if n != "none"])
 def test_a_reducer_reduces_and_the_trace_says_so(name: str, model: Any) -> None:
-    host = ReducedVLM(model, made(name, model_of(tiny_shape())))
-    asked = [PromptText("What is it?")] * 2
-    _, trace = host.generate(lab.even(), prompt=asked, max_new_tokens=6, do_sample=False)
+    with torch.no_grad():
+        trace = lab.answer(model, made(name, model_of(tiny_shape())), lab.even(), 6).trace
     evicted = [
         min(row) < len_ + 5 for row, len_ in zip(trace.cache, (p[0] for p in trace.prompt), strict=False)
     ]

@@ -13,14 +13,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from prunegrid.reduce import (
-    PromptText,
-    ReducedVLM,
     Reducer,
 )
-from reduce import lab
+from reduce import clip, lab
 from test_contract import DEPTH, REDUCERS, made, model_of, tiny_shape
 
-ASKED = [PromptText("Is it red?"), PromptText("What does the sign say?")]
 ADAPTIVE = {"prumerge", "ats", "vtip"}  # counts of their own for every picture
 
 
@@ -33,8 +30,8 @@ def model() -> Iterator[Any]:
 
 
 def run(model: Any, reducer: Reducer, inputs: lab.Inputs, new: int = 3) -> tuple[torch.Tensor, Any]:
-    return ReducedVLM(model, reducer).generate(
-        inputs, ids=["a", "b"], prompt=ASKED, max_new_tokens=new, do_sample=False
+    return lab.host(model, reducer).generate(
+        inputs, ids=["a", "b"], prompt=clip.told(inputs, lab.IMAGE), max_new_tokens=new, do_sample=False
     )
 
 
@@ -44,7 +41,9 @@ def test_half_precision_runs_and_keeps_as_many(name: str, model: Any) -> None:
     inputs = {k: v.bfloat16() if v.is_floating_point() else v for k, v in lab.batch().items()}
     reducer = made(name, model_of(tiny_shape()))
     _, got = run(half, reducer, inputs)
-    logits = ReducedVLM(half, reducer).forward(inputs, ids=["a", "b"], prompt=ASKED)[0].logits
+    logits = (
+        lab.host(half, reducer).forward(inputs, ids=["a", "b"], prompt=clip.told(inputs, lab.IMAGE))[0].logits
+    )
     assert logits.dtype == torch.bfloat16 and bool(logits.isfinite().all())
     if name not in ADAPTIVE:
         _, want = run(model, reducer, lab.batch())
@@ -104,7 +103,7 @@ def test_a_budget_beyond_the_model_is_refused_with_what_there_is(name: str, mode
     for option in budgets:
         for value in (0, -1) if option == "heavy" else (0, -1, 10_000):
             with pytest.raises(ValueError, match=r"\d") as error:
-                ReducedVLM(model, bad(reducer, option, value)).host.shape.vision  # noqa: B018
+                lab.host(model, bad(reducer, option, value)).host.shape.vision  # noqa: B018
                 tuple(bad(reducer, option, value).sites(shape))
                 run(model, bad(reducer, option, value), lab.batch())
             said = str(error.value)

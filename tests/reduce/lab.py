@@ -19,7 +19,7 @@ from transformers import (
 from prunegrid.reduce import Place, Probe, PromptText, ReducedVLM, Reducer, Reduction, Site, TokenView, Trace
 from prunegrid.shape import ModelShape
 
-from . import oracle
+from . import clip, oracle
 
 IMAGE, PATCHES, LAYERS, SOURCE = (
     127,
@@ -181,6 +181,11 @@ class Answer:
     trace: Trace
 
 
+def host(model: Any, reducer: Reducer) -> ReducedVLM:
+    """With the CLIP beside the tiny model for a reducer that reads."""
+    return ReducedVLM(model, reducer, text=clip.tower(model) if reducer.reads_text else None)
+
+
 def answer(
     model: Any,
     reducer: Reducer,
@@ -189,11 +194,16 @@ def answer(
     ids: Sequence[str] = (),
     prompt: Sequence[PromptText] = (),
 ) -> Answer:
-    """Greedy decoding with the logits of every step."""
+    """Greedy decoding with the logits of every step; the prompts' texts and a CLIP for reducers that read them."""
     scores = Scores()
     ids = ids or [str(b) for b in range(len(inputs["input_ids"]))]
-    tokens, trace = ReducedVLM(model, reducer).generate(
-        inputs, ids=ids, prompt=prompt, max_new_tokens=new, do_sample=False, logits_processor=[scores]
+    tokens, trace = host(model, reducer).generate(
+        inputs,
+        ids=ids,
+        prompt=prompt or clip.told(inputs, IMAGE),
+        max_new_tokens=new,
+        do_sample=False,
+        logits_processor=[scores],
     )
     return Answer(tokens, torch.stack(scores.steps, 1), trace)
 

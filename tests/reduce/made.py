@@ -11,9 +11,8 @@ from torch import Tensor
 
 from prunegrid.reduce import Host, Place, Reducer, Reduction, Site, TokenView
 from prunegrid.reduce.methods.h2o import H2O
-from prunegrid.reduce.probe import Record
+from prunegrid.reduce.probe import Record, cls_rows
 from prunegrid.reduce.rows import Rows, attended
-from prunegrid.reduce.vision import cls_rows
 from prunegrid.shape import ModelShape
 from reference import h2o
 
@@ -144,6 +143,10 @@ class Chain(Reducer):
 
     first: Plan = field(default_factory=Plan)
     then: Reducer = field(default_factory=Reducer)
+
+    @property
+    def reads_text(self) -> bool:
+        return self.then.reads_text
 
     def sites(self, shape: ModelShape) -> Sequence[Site]:
         return [*self.first.sites(shape), *self.then.sites(shape)]

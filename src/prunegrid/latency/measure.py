@@ -75,7 +75,12 @@ def _answer(host: ReducedVLM, given: Mapping[str, Any], new: int) -> Trace:
     """Greedy, never stopping early: every method says as many words."""
     tokens: Tensor
     tokens, trace = host.generate(
-        given["inputs"], ids=given["ids"], max_new_tokens=new, min_new_tokens=new, do_sample=False
+        given["inputs"],
+        ids=given["ids"],
+        prompt=given.get("prompt", ()),
+        max_new_tokens=new,
+        min_new_tokens=new,
+        do_sample=False,
     )
     if tokens.shape[1] != new:
         raise RuntimeError(f"{tokens.shape[1]} tokens were said, not {new}: the times would not compare")

@@ -3,6 +3,7 @@
 from prunegrid.reduce.host import ReducedVLM
 from prunegrid.reduce.places import Place, Probe, Site
 from prunegrid.reduce.reducer import Host, Reducer, ScoreReducer
+from prunegrid.reduce.text import TextTower
 from prunegrid.reduce.trace import Trace
 from prunegrid.reduce.view import PromptText, Reduction, TokenView
 
@@ -16,6 +17,7 @@ __all__ = [
     "Reduction",
     "ScoreReducer",
     "Site",
+    "TextTower",
     "TokenView",
     "Trace",
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from prunegrid.reduce.ghost import Beside
 from prunegrid.reduce.ops import check, pick
 from prunegrid.reduce.places import Site
 from prunegrid.reduce.rows import attended
@@ -79,7 +80,7 @@ class CacheSide:
     def after_attention(self, layer: int) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: tuple, kwargs: dict, _output: Any) -> None:
             cache = kwargs.get("past_key_values")
-            if cache is None:
+            if cache is None or isinstance(cache, Beside):
                 return
             if self.language.step == 0:
                 rows = self.language.rows[layer]

@@ -14,6 +14,7 @@ from prunegrid.reduce.families import Family, family_of
 from prunegrid.reduce.prompt import Encoded
 from prunegrid.reduce.reducer import Host, Reducer
 from prunegrid.reduce.session import Session
+from prunegrid.reduce.text import TextTower
 from prunegrid.reduce.trace import Trace
 from prunegrid.reduce.view import PromptText
 from prunegrid.shape import ModelShape
@@ -37,17 +38,30 @@ SUPPORTED: Mapping[str, tuple[tuple[Any, ...], str]] = {
 class ReducedVLM:
     """`model` (a LlavaForConditionalGeneration, plain or inside PEFT) answering with `reducer` at work.
 
-    The model is touched only inside a call; afterwards it is as it was. `seed`: for reducers that draw lots.
+    The model is touched only inside a call; afterwards it is as it was. `seed`: for reducers that draw lots. `text`:
+    CLIP's text tower, for reducers that read the prompt (`reads_text`); without it they raise ValueError.
     """
 
-    def __init__(self, model: Any, reducer: Reducer, family: Family | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: Any,
+        reducer: Reducer,
+        family: Family | None = None,
+        seed: int = 0,
+        text: TextTower | None = None,
+    ) -> None:
+        if reducer.reads_text and text is None:
+            raise ValueError(
+                f"{type(reducer).__name__} compares words with the picture: give ReducedVLM the CLIP that the vision "
+                "tower is from, text=TextTower(clip, tokenizer)"
+            )
         self.model, self.reducer = model, reducer
         self.family = family or family_of(model)
         shape = ModelShape.from_config(self.family.core(model).config.to_dict())
         module = reducer.module(shape)
         if module is not None:
             module.to(next(self.family.projector(model).parameters()))
-        self.host = Host(shape, seed, module)
+        self.host = Host(shape, seed, module, text)
 
     @torch.no_grad()
     def generate(
@@ -58,7 +72,8 @@ class ReducedVLM:
         **decoding: Any,
     ) -> tuple[Tensor, Trace]:
         """inputs: input_ids, attention_mask [B, T] left-padded, pixel_values [B, 3, h, w] or absent. `ids`:
-        of the samples, the only source of per-sample randomness. Returns new tokens [B, new] and the trace.
+        of the samples, the only source of per-sample randomness. `prompt`: their texts. Returns new tokens
+        [B, new] and the trace.
 
         Raises ValueError for beams, assisted generation, reuse of an earlier cache and the like.
         """

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from prunegrid.reduce.ahead import ahead
 from prunegrid.reduce.cache import CacheSide
 from prunegrid.reduce.families import Family
+from prunegrid.reduce.ghost import Ghost
 from prunegrid.reduce.ops import check, gather, pick
+from prunegrid.reduce.picture import Picture
 from prunegrid.reduce.places import Place, Site, check_probe, resolve_layer
 from prunegrid.reduce.probe import Record, Recorder
 from prunegrid.reduce.reducer import Reducer
@@ -35,12 +37,14 @@ class LanguageSide:
         self.layers = family.llm_layers(model)
         self.ids: Sequence[str] = ()
         self.prompt: Sequence[PromptText] = ()
+        self.picture: Picture | None = None
         self.step = -1
         self.rows: list[Rows] = []  # of each layer at prefill
         self.cache = CacheSide(self)
         self._full: Rows | None = None
         self._masks: dict[int, Tensor | None] = {}  # age -> causal mask of narrowed rows
         self._notes: dict[str, Tensor] = {}
+        self._words: Callable[[], Sequence[Sequence[str]]] | None = None
         self._sites: dict[int, list[Site]] = {}  # at PROMPT, by layer
         self._renumbered = False
 
@@ -69,6 +73,14 @@ class LanguageSide:
     def begin(self, valid: Tensor, visual: Tensor, index: Tensor, size: Tensor) -> None:
         """Tell what the coming prompt [B, T] holds: valid, visual bool; index (-1 = text), size."""
         self._full = Rows.full(valid, visual, index, size)
+        for b, (prompt, held, seen) in enumerate(
+            zip(self.prompt, self._full.held, self._full.seen, strict=False)
+        ):
+            if prompt.spans and len(prompt.spans) != held - seen:
+                raise ValueError(
+                    f"prompt {b} has {held - seen} text tokens, but its PromptText has {len(prompt.spans)} spans; "
+                    "give one per token that is no image placeholder"
+                )
 
     # ---- hooks ---------------------------------------------------------------------------------------
     def _before_model(self, _module: nn.Module, _args: tuple, kwargs: dict) -> None:
@@ -133,6 +145,7 @@ class LanguageSide:
             return hidden, rows
         check(r, len(hidden), count, f"{type(self.reducer).__name__} at {site.place} {site.layer}")
         self._notes.update(r.note)
+        self._words = r.words or self._words
         hidden, rows, stay, origin = rewrite(r, view, hidden, rows, columns, scope)
         if everything:
             stay[:, length - 1] = True  # the last token speaks next
@@ -174,6 +187,7 @@ class LanguageSide:
             layer=site.layer,
             prompt=self.prompt,
             full=full,
+            picture=self.picture if site.picture else None,
         )
         if probe is None:
             return view
@@ -186,6 +200,7 @@ class LanguageSide:
             view,
             records=records,
             columns=where,
+            ghosts={k: self._ghost(k, r, seen[k]) for k, r in records.items()},
             attended={k: attended(r, probe.queries, seen[k]) for k, r in records.items()}
             if probe.queries
             else {},
@@ -199,6 +214,9 @@ class LanguageSide:
             return self.recorder.record(self.attention(layer))
         return ahead(self.decoder, i, hidden, rows.position, rows.valid)
 
+    def _ghost(self, layer: int, record: Record, rows: Rows) -> Ghost:
+        return Ghost(self.layers[self.layer(layer)], self.decoder.rotary_emb, record, rows)
+
     def finish(self, trace: Trace) -> None:
         """Write the language side into the trace; `trace.new_tokens` must be known."""
         trace.prompt = _transpose([r.valid.sum(1).tolist() for r in self.rows])
@@ -208,7 +226,7 @@ class LanguageSide:
             rows = self.rows[i]
             live = rows.valid & rows.visual
             trace.kept[f"{Place.PROMPT}{i}"] = [x[v].tolist() for x, v in zip(rows.index, live, strict=True)]
-        trace.note(self._notes | self.cache.notes)
+        trace.note(self._notes | self.cache.notes, self._words() if self._words else ())
 
 
 def _transpose(columns: list[list[int]]) -> list[list[int]]:

@@ -49,6 +49,7 @@ class Site:
     mid: bool = False  # VISION: between attention and MLP
     proportional: bool = False  # add log(size) to the attention logits of all later ViT layers (ToMe)
     positions: Literal["keep", "renumber"] = "keep"  # PROMPT: RoPE positions of the survivors
+    picture: bool = False  # PROMPT: show the class token of the vision tower
 
     def __post_init__(self) -> None:
         needs_layer = self.place in (Place.VISION, Place.PROMPT, Place.CACHE)
@@ -61,6 +62,7 @@ class Site:
             ("proportional", self.proportional, (Place.IMAGE, Place.VISION)),
             ("scope", self.scope != "visual", (Place.PROMPT, Place.CACHE)),
             ("positions", self.positions != "keep", (Place.PROMPT,)),
+            ("picture", self.picture, (Place.PROMPT,)),
         ):
             if used and self.place not in places:
                 raise ValueError(f"{option} means nothing at {self.place}, only at {' and '.join(places)}")

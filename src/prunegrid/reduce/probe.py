@@ -94,6 +94,14 @@ class Attended:
         return soft(self.logits) * self.real[:, None, :, None]
 
 
+def cls_rows(record: Record) -> Attended:
+    """The CLS row of a vision layer."""
+    rows = torch.zeros(1, dtype=torch.long, device=record.query.device)
+    return Attended(
+        record.logits(rows), torch.ones(len(record.query), 1, dtype=torch.bool, device=rows.device)
+    )
+
+
 def soft(logits: Tensor) -> Tensor:
     """Softmax that is 0, not NaN, for rows without any key."""
     return torch.nan_to_num(logits.softmax(-1, dtype=torch.float32))

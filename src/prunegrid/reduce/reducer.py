@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from prunegrid.reduce.ops import first, raster, top
 from prunegrid.reduce.places import Place, Site
+from prunegrid.reduce.text import TextTower
 from prunegrid.reduce.view import Reduction, TokenView
 from prunegrid.shape import ModelShape
 
@@ -22,11 +23,17 @@ class Host:
     shape: ModelShape
     seed: int = 0
     module: nn.Module | None = None  # what `Reducer.module` built, on the model's device
+    text: TextTower | None = None  # there for a reducer that `reads_text`
 
 
 @dataclass(frozen=True)
 class Reducer:
     """A reduction method: a frozen dataclass of parameters, no state. The base is the full-token baseline."""
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether it needs CLIP's text tower (`Host.text`)."""
+        return False
 
     def sites(self, shape: ModelShape) -> Sequence[Site]:
         """Where it acts."""

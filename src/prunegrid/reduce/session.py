@@ -14,6 +14,7 @@ from torch import Tensor
 
 from prunegrid.reduce.families import Family
 from prunegrid.reduce.language import LanguageSide
+from prunegrid.reduce.picture import PictureSide
 from prunegrid.reduce.places import Place, Site
 from prunegrid.reduce.probe import PROBED, Recorder, close_recorder, open_recorder
 from prunegrid.reduce.prompt import Encoded, shorten
@@ -38,6 +39,7 @@ class Session:
     prompt: Sequence[PromptText] = ()
     vision: VisionSide | None = None
     language: LanguageSide | None = None
+    picture: PictureSide | None = None
     sites: tuple[Site, ...] = ()
     _state: Any = None
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -92,6 +94,9 @@ class Session:
         self._stack.callback(close_recorder, open_recorder(recorder))
         here = [s for s in self.sites if s.place in PLACES]
         there = [s for s in self.sites if s.place not in PLACES]
+        if any(s.picture for s in there):
+            self.picture = PictureSide(self.model, self.family)
+            self.picture.install(self._stack.callback)
         if here:
             self.vision = VisionSide(self.model, self.family, self.reducer, self._state, recorder)
             self.vision.prompt = self.prompt
@@ -110,11 +115,15 @@ class Session:
         ids = self.ids or [str(b) for b in range(len(input_ids))]
         if len(ids) != len(input_ids):
             raise ValueError(f"{len(ids)} sample ids were given for {len(input_ids)} samples")
+        if len(self.prompt) not in (0, len(input_ids)):
+            raise ValueError(f"{len(self.prompt)} prompt texts were given for {len(input_ids)} samples")
         features = self._features(pixel_values, ids)
         image = self.family.image_token(self.model)
         self._encoded = shorten(input_ids, attention_mask, features, image, self._pad())
         if self.language:
             self.language.ids = ids
+            if self.picture and features is not None:
+                self.language.picture = self.picture.taken()
             index, size = self._placed(self._encoded)
             self.language.begin(self._encoded.attention_mask.bool(), self._encoded.visual, index, size)
         return self._encoded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -19,7 +19,8 @@ class Trace:
     cache[b][l]: KV length of LLM layer l once sample b's last token is made (mean over heads, rounded).
     new_tokens[b]: tokens generated, with the first end-of-sequence. Without generation both are empty.
     kept[place][b]: patch ids that survive there, in output order (position order in the language model),
-    -1 = a new token. notes[b]: name -> number.
+    -1 = a new token. notes[b]: name -> number. words[b]: words of the prompt that a text-aware method went by; empty
+    where it went by none.
     """
 
     vision: list[list[int]] = field(default_factory=list)
@@ -31,9 +32,11 @@ class Trace:
     new_tokens: list[int] = field(default_factory=list)
     kept: dict[str, list[list[int]]] = field(default_factory=dict)
     notes: list[dict[str, float]] = field(default_factory=list)
+    words: list[list[str]] = field(default_factory=list)
 
-    def note(self, notes: Mapping[str, Tensor]) -> None:
-        """Add reducers' notes, name -> [B]."""
+    def note(self, notes: Mapping[str, Tensor], words: Sequence[Sequence[str]] = ()) -> None:
+        """Add reducers' notes, name -> [B], and words."""
+        self.words = [list(mine) for mine in words] or self.words
         for name, values in notes.items():
             for row, value in zip(self.notes, values.tolist(), strict=True):
                 row[name] = value

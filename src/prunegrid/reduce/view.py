@@ -9,20 +9,37 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from prunegrid.reduce.picture import Picture
 from prunegrid.reduce.probe import Attended, Record
+
+if TYPE_CHECKING:
+    from prunegrid.reduce.ghost import Ghost
 
 
 @dataclass(frozen=True)
 class PromptText:
-    """The user's turn after the image, for text-aware reducers: its text, and per LLM token of the turn the
-    character span [start, end) in it."""
+    """A prompt as text, for text-aware reducers: the text (the picture's placeholder blanked out); per LLM token that
+    is no placeholder, in order, its characters [start, end) in it (empty for begin-of-sequence and the like); and
+    which part of it the user said, None = all."""
 
     text: str
     spans: tuple[tuple[int, int], ...] = ()
+    turn: tuple[int, int] | None = None
+
+    @property
+    def said(self) -> tuple[int, int]:
+        """Characters [start, end) of what the user said."""
+        return self.turn or (0, len(self.text))
+
+    @property
+    def question(self) -> str:
+        """What the user said."""
+        return self.text[slice(*self.said)]
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,10 @@ class TokenView:
     attended: Mapping[int, Attended] = field(default_factory=dict)  # layer -> rows of the probe's queries
     records: Mapping[int, Record] = field(default_factory=dict)  # layer -> queries and keys
     columns: Mapping[int, Tensor] = field(default_factory=dict)  # layer -> [B, N] where they stood in it
+    picture: Picture | None = None  # where the site asks for it and there are pictures
+    ghosts: Mapping[int, Ghost] = field(
+        default_factory=dict
+    )  # PROMPT: probed layer -> that layer for one token more
 
     def attention(self, layer: int) -> Tensor:
         """[B, H, Q, N] fp32 rows of the probe's queries: softmax over ALL keys of the layer (CLS, system,
@@ -66,6 +87,11 @@ class TokenView:
     def push(self, layer: int, row: Tensor) -> Tensor:
         """row [B, K] -> row @ A [B, K], A the layer's head-mean attention: exact rollout in O(K d) memory."""
         return self.records[layer].push(row)
+
+    def advance(self, layer: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A ghost token's own residual stream through a probed LLM layer: x [B, D] -> ([B, D], its attention
+        [B, H, K + 1], itself last). It stands behind the visual tokens, sees up to there, and nobody sees it."""
+        return self.ghosts[layer].advance(x)
 
     def received(self, layer: int) -> Tensor:
         """[B, H, N] attention that each token receives, summed over the layer's queries (H2O, CrossGET)."""
@@ -104,6 +130,7 @@ class Reduction:
     `note`: numbers per sample for the trace (a threshold, a ratio): name -> [B].
     `ragged`, `made`: what the reducer knows without asking the device, which spares the session a
     synchronisation: whether `valid` holds a False; how many survivors of a sample are new (-1) tokens.
+    `words`: gives per sample the words of the prompt that decided, for the trace and the drawings.
     """
 
     keep: Tensor
@@ -114,6 +141,7 @@ class Reduction:
     note: Mapping[str, Tensor] = field(default_factory=dict)
     ragged: bool | None = None
     made: int | None = None
+    words: Callable[[], Sequence[Sequence[str]]] | None = None
 
     @property
     def pure(self) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from prunegrid.reduce.families import Family
 from prunegrid.reduce.ops import apply, check, pick
 from prunegrid.reduce.places import Place, Site, check_probe, resolve_layer
-from prunegrid.reduce.probe import Attended, Record, Recorder
+from prunegrid.reduce.probe import Recorder, cls_rows
 from prunegrid.reduce.reducer import Reducer
 from prunegrid.reduce.replace import Undo, mid_block, replace_forward
 from prunegrid.reduce.tokens import Tokens
@@ -41,6 +41,7 @@ class VisionSide:
         self._projected: Tokens | None = None  # at the projector, where EMBEDS or PROJECTOR changes it later
         self._kept: dict[str, Tokens] = {}
         self._notes: dict[str, Tensor] = {}
+        self._words: Callable[[], Sequence[Sequence[str]]] | None = None
 
     # ---- install -------------------------------------------------------------------------------------
     def install(self, sites: Sequence[Site], module: nn.Module | None, undo: Undo) -> None:
@@ -172,6 +173,7 @@ class VisionSide:
         layer = "" if site.layer is None else resolve_layer(site.layer, len(self.layers), "ViT")
         self._kept[f"{site.place}{layer}"] = self.tokens
         self._notes.update(r.note)
+        self._words = r.words or self._words
         return out
 
     def _view(self, site: Site, tokens: Tensor, prefix: Tensor) -> TokenView:
@@ -188,6 +190,7 @@ class VisionSide:
             ids=self.ids,
             layer=site.layer,
             full=not known.ragged,
+            prompt=self.prompt,
         )
         if probe is None:
             return view
@@ -218,12 +221,4 @@ class VisionSide:
             trace.vision_mlp = [[row[i + (i in mid)] for i in range(len(row))] for row in trace.vision]
         trace.projector = counts[id(self._projected or self.tokens)]
         trace.kept |= {place: tokens.kept() for place, tokens in self._kept.items()}
-        trace.note(self._notes)
-
-
-def cls_rows(record: Record) -> Attended:
-    """The CLS row of a vision layer."""
-    rows = torch.zeros(1, dtype=torch.long, device=record.query.device)
-    return Attended(
-        record.logits(rows), torch.ones(len(record.query), 1, dtype=torch.bool, device=rows.device)
-    )
+        trace.note(self._notes, self._words() if self._words else ())

@@ -78,7 +78,11 @@ class Turns:
 
     def __call__(self, i: int) -> dict[str, Any]:
         picked = [self.samples[(i * self.size + k) % len(self.samples)] for k in range(self.size)]
-        return {"inputs": self.answerer.inputs(picked), "ids": [f"{k} {s.id}" for k, s in enumerate(picked)]}
+        return {
+            "inputs": self.answerer.inputs(picked),
+            "ids": [f"{k} {s.id}" for k, s in enumerate(picked)],
+            "prompt": self.answerer.texts(picked),
+        }
 
 
 def known_hardware(root: Path, name: str) -> Hardware | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -19,7 +19,12 @@ from prunegrid.run.data import check_unchanged
 from prunegrid.run.files import Files, read_finished, read_json, write_json, write_jsonl
 from prunegrid.run.partial import Partial
 from prunegrid.run.shards import Shard, answered
+from prunegrid.run.text import prompt_texts
+from prunegrid.run.tower import text_tower
 from prunegrid.tasks import Sample, TaskError, check_images, limit_clusters
+
+if TYPE_CHECKING:
+    from prunegrid.reduce import PromptText
 
 
 def predict(
@@ -135,7 +140,9 @@ class Answerer:
         self.cell = cell
         torch.manual_seed(cell.seed)
         model, self.processor = weights.load(cell, root, self.device)
-        self.host = ReducedVLM(model, build.reducer(cell, keep), seed=cell.seed)
+        reducer = build.reducer(cell, keep)
+        tower = text_tower(cell, root, self.device, reducer)
+        self.host = ReducedVLM(model, reducer, seed=cell.seed, text=tower)
         tuned.put_in(self.host, adapters)
 
     def inputs(self, batch: Sequence[Sample]) -> dict[str, Any]:
@@ -148,14 +155,17 @@ class Answerer:
         made["pixel_values"] = made["pixel_values"].to(getattr(torch, self.cell.model["dtype"]))
         return {k: made[k] for k in ("input_ids", "attention_mask", "pixel_values")}
 
+    def texts(self, batch: Sequence[Sample]) -> list[PromptText]:
+        """Their prompts, for reducers that read."""
+        questions = [s.prompt for s in batch]
+        return prompt_texts(self.processor.tokenizer, self.cell.model["template"], questions)
+
     def __call__(self, batch: Sequence[Sample]) -> list[dict[str, Any]]:
         """One row {record, trace} per sample. Any exception fails the cell: none becomes an answer."""
-        from prunegrid.reduce import PromptText
-
         new, trace = self.host.generate(
             self.inputs(batch),
             ids=[s.id for s in batch],
-            prompt=[PromptText(s.prompt) for s in batch],
+            prompt=self.texts(batch),
             max_new_tokens=int(self.cell.task["max_new_tokens"]),
             do_sample=bool(self.cell.decoding["do_sample"]),
         )

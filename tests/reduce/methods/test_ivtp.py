@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from ivtp_oracle import matrix, scores, tower
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
@@ -25,17 +27,13 @@ NEW = 3
 FOUR = batch((3, 7, 5, 1), 3, (2, 1, 4, 3))
 
 
-def matrix(s: made.Patches) -> Tensor:
-    """[H, 1 + N, 1 + N] attention."""
-    return (s.q @ s.k.transpose(1, 2) * s.q.shape[-1] ** -0.5).softmax(-1)
+def first(**options: Any) -> IVTP:
+    """The first stage alone."""
+    return IVTP(stages="first", **options)
 
 
-def scores(layers: list[Tensor], values: Tensor | None, attention: str, aggregation: str) -> list[float]:
-    """The reference's S. layers: [H, 1 + N, 1 + N] from the bottom up; values [H, 1 + N, Dh]."""
-    how: Any = aggregation if attention == "rollout" else "top"
-    length = layers[0].shape[1]
-    values = torch.ones(1, length, 1) if values is None else values
-    return reference.scores(reference.aggregate(layers, how), values, 0, list(range(1, length)))
+def scored(layers: list[Tensor], values: Tensor | None, options: dict[str, Any]) -> list[float]:
+    return scores(layers, values, options, 0, range(1, layers[0].shape[1]))
 
 
 def test_paper_scale_counts() -> None:
@@ -44,19 +42,19 @@ def test_paper_scale_counts() -> None:
     assert linear(576, 64, 12)[7] == 235
     for patches, target, prunes in itertools.product((144, 576), (16, 64, 128), (1, 8, 12)):
         assert geometric(patches, target, prunes) == reference.counts(patches, target, prunes)
-    reducer, shape = IVTP(), llava15_7b()
+    reducer, shape = first(), llava15_7b()
     counts = reducer.counts(shape)
     assert counts == [438, 333, 253, 192, 146, 111, 84, 64]
-    assert IVTP(keep=133).counts(shape)[-1] == 133
+    assert first(keep=133).counts(shape)[-1] == 133
     assert [list(g) for g in reducer.groups(shape)] == reference.groups(24, 3)
     assert [s.layer for s in reducer.sites(shape)] == [2, 5, 8, 11, 14, 17, 20, None]
     assert reducer.sites(shape)[-1].place == Place.FEATURES
-    assert IVTP(group="all").groups(shape) == [tuple(range(24))]
-    assert IVTP(peek=False).groups(shape)[-1] == (21, 22)
-    assert [len(IVTP(group=g).sites(shape)) for g in (2, 3, 4, 6)] == [12, 8, 6, 4]
-    assert len(IVTP(attention="layerwise").sites(shape)) == 24
+    assert first(group="all").groups(shape) == [tuple(range(24))]
+    assert first(peek=False).groups(shape)[-1] == (21, 22)
+    assert [len(first(group=g).sites(shape)) for g in (2, 3, 4, 6)] == [12, 8, 6, 4]
+    assert len(first(attention="layerwise").sites(shape)) == 24
     for keep in (16, 32, 64, 128, 256, 512):
-        counts = IVTP(keep=keep).counts(shape)
+        counts = first(keep=keep).counts(shape)
         assert counts == sorted(counts, reverse=True) and counts[-1] == keep
 
 
@@ -81,17 +79,17 @@ def test_row_rollout_is_the_row_of_the_whole_rollout(counts: list[int], layers: 
     view = made.patch_view(made_, place=layers - 1)
     row = class_rollout(view, range(layers)) * value_norms(view, layers - 1)
     for b, n in enumerate(counts):
-        full = [matrix(made_[i][b]) for i in range(layers)]
-        want = torch.tensor(scores(full, made_[layers - 1][b].v, "rollout", "residual"), dtype=torch.float64)
+        full = [matrix(made_[i][b].q, made_[i][b].k) for i in range(layers)]
+        want = torch.tensor(scored(full, made_[layers - 1][b].v, {}), dtype=torch.float64)
         got = row[b, :n].double()
         torch.testing.assert_close(got / got.sum(), want, rtol=1e-4, atol=1e-7)
 
 
 def test_normalising_changes_nothing_and_the_first_identity_does() -> None:
-    layers = [matrix(made.patches(30, seed=i)) for i in range(3)]
+    layers = [matrix(*made.patches(30, seed=i)[:2]) for i in range(3)]
     full, eye = [a.mean(0) for a in layers], torch.eye(31, dtype=torch.float64)
     normal = (full[2] + eye) / 2 @ ((full[1] + eye) / 2 @ full[0])
-    want = torch.tensor(scores(layers, None, "rollout", "residual"), dtype=torch.float64)
+    want = torch.tensor(scored(layers, None, {}), dtype=torch.float64)
     torch.testing.assert_close(normal[0, 1:] / normal[0, 1:].sum(), want)
     other = (full[2] + eye) @ (full[1] + eye) @ (full[0] + eye)
     assert (other[0, 1:] / other[0, 1:].sum() / want - 1).abs().max() > 0.01
@@ -113,39 +111,19 @@ def test_normalising_changes_nothing_and_the_first_identity_does() -> None:
     ids=str,
 )
 def test_every_switch_selects_as_whole_matrices_do(options: dict[str, Any]) -> None:
-    reducer, shape = IVTP(**options), llava15_7b()
+    reducer, shape = first(**options), llava15_7b()
     site, group = reducer.sites(shape)[0], reducer.groups(shape)[0]
     state = reducer.start(Host(shape))
     for patches in (30, 80):
         samples = {i: [made.patches(patches, 2, seed=10 * i + b) for b in range(2)] for i in group}
-        got = made.kept(reducer.reduce(site, made.patch_view(samples), {**state, site: patches * 3 // 4}))
+        got = made.kept(
+            reducer.reduce(site, made.patch_view(samples), replace(state, counts={site: patches * 3 // 4}))
+        )
         for b in range(2):
-            full = [matrix(samples[i][b]) for i in group]
+            full = [matrix(samples[i][b].q, samples[i][b].k) for i in group]
             values = samples[group[-1]][b].v if reducer.values else None
-            s = scores(full, values, reducer.attention, reducer.aggregation)
+            s = scored(full, values, options)
             assert got[b] == reference.keep(s, patches * 3 // 4)
-
-
-def tower(
-    model: Model, pixels: Tensor, groups: list[list[int]], counts: list[int], options: dict[str, Any]
-) -> Any:
-    """A tower whose sequence really shrinks -> who is left after each group, and what LLaVA gets."""
-    layers = model.model.vision_tower.encoder.layers
-    x, alive, history = oracle.patches(model, pixels), list(range(PATCHES)), []
-    for group, count in zip(groups, counts, strict=True):
-        full = []
-        for i in group:
-            normed = layers[i].layer_norm1(x)
-            v = layers[i].self_attn.v_proj(normed).view(len(x), 4, -1).transpose(0, 1)
-            y, weights = oracle.vit_attention(layers[i], x)
-            full.append(weights)
-            if i <= SOURCE:
-                x = oracle.vit_mlp(layers[i], y)
-        s = scores(full, v, options.get("attention", "rollout"), options.get("aggregation", "residual"))
-        keep = reference.keep(s, count)
-        alive, x = [alive[j] for j in keep], x[[0, *(1 + j for j in keep)]]
-        history.append(alive)
-    return history, oracle.project(model, x[1:])
 
 
 @pytest.mark.parametrize(
@@ -165,20 +143,20 @@ def tower(
 def test_the_model_end_to_end(
     model: Model, options: dict[str, Any], groups: list[list[int]], inputs: Inputs
 ) -> None:
-    got = answer(model, IVTP(5, **options), inputs, NEW)
+    got = answer(model, first(keep=5, **options), inputs, NEW)
     counts = geometric(PATCHES, 5, len(groups))
     for b in range(len(inputs["input_ids"])):
-        history, features = tower(model, inputs["pixel_values"][b : b + 1], groups, counts, options)
-        for group, alive in zip(groups, history, strict=True):
+        seen = tower(model, inputs["pixel_values"][b : b + 1], groups, counts, options)
+        for group, alive in zip(groups, seen.history, strict=True):
             place = f"vision{group[-1]}" if group[-1] <= SOURCE else "features"
             assert got.trace.kept[place][b] == alive
-        x, _ = prompt_of(model, inputs, b, features)
+        x, _ = prompt_of(model, inputs, b, seen.visual)
         close(got.logits[b], oracle.plain(model, x, got.tokens[b]))
 
 
 def test_nothing_stays_behind(model: Model, inputs: Inputs) -> None:
     hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
-    answer(model, IVTP(4, 2), inputs, 2)
+    answer(model, first(keep=4, group=2), inputs, 2)
     assert hooks == sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
 
@@ -195,4 +173,4 @@ def test_nothing_stays_behind(model: Model, inputs: Inputs) -> None:
 )
 def test_impossible_settings_name_the_range(model: Model, inputs: Inputs, options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        answer(model, IVTP(**({"keep": 5} | options)), inputs, 1)
+        answer(model, first(**({"keep": 5} | options)), inputs, 1)

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from prunegrid.reduce import Reducer, Reduction, TokenView
-from prunegrid.reduce.probe import Record
+from prunegrid.reduce.probe import Record, cls_rows
 from prunegrid.reduce.reducer import Host
-from prunegrid.reduce.vision import cls_rows
 from prunegrid.shape import ModelShape
 from reduce import lab
 from reference import inputs

@@ -1,4 +1,4 @@
-"""IVTP in the vision tower: group-wise pruning by attention rollout (IVTP-V; no official code)."""
+"""IVTP (Instruction-guided Visual Token Pruning, ECCV 2024): group-wise pruning in the ViT and in the language model."""
 
 from __future__ import annotations
 
@@ -10,113 +10,197 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from prunegrid.reduce.methods.rollout import class_rollout, value_norms
+from prunegrid.reduce.methods.pseudo_cls import PseudoCls, Selection
+from prunegrid.reduce.methods.rollout import Observer, class_token, ghost_token, value_norms
 from prunegrid.reduce.methods.schedule import geometric, linear
 from prunegrid.reduce.places import Place, Probe, Site
 from prunegrid.reduce.reducer import Host, Reducer, budget, check_budget
 from prunegrid.reduce.view import Reduction, TokenView
 from prunegrid.shape import ModelShape
 
+Groups = list[tuple[int, ...]]
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "stages": ("both", "first", "second"),
+    "attention": ("rollout", "single", "layerwise"),
+    "aggregation": ("residual", "mean", "max", "multiply"),
+    "schedule": ("ratio", "number"),
+    "pseudo": ("carried", "rebuilt"),
+    "positions": ("keep", "renumber"),
+}
+
+
+@dataclass
+class Run:
+    """State of one call: how many stay at each site, and the pseudo-CLS."""
+
+    counts: Mapping[Site, int]
+    pseudo: PseudoCls
+    told: bool = False
+
 
 @dataclass(frozen=True)
 class IVTP(Reducer):
-    """Groups of `group` ViT layers ("all": one group); after the top layer of each the patches with the lowest
-    S_i = R_cls,i ||V_i|| go, nothing is fused, the CLS and the raster order stay. R is the rollout over the group,
+    """After the top layer of each group of `group` layers ("all": one group) the visual tokens with the lowest
+    S_i = R_cls,i ||V_i|| go; nothing is fused; raster order, and positions, stay. R is the rollout over the group,
     R^l = (A^l + I) R^(l-1) from R^l1 = A^l1, A the mean over heads of the softmax over ALL tokens; V are the
-    values of the top layer, heads concatenated.
+    values of the top layer, heads concatenated. Stage 1 covers the ViT and follows its CLS. Stage 2 covers the first
+    `layers` LLM layers and follows a textual pseudo-CLS between visual and text tokens. No official code exists.
 
-    `attention`: rollout; single = the CLS row of the group's top layer (the paper's "group-wise"); layerwise = the
-    same after every layer. `aggregation` of the group's layers (rollout only): residual = the above; mean, max,
-    multiply = of their CLS rows, element by element. `values: false` leaves ||V|| out.
-    `schedule`: ratio = every prune keeps the same share, (keep / N)^(1 / prunes); number = every prune drops the
-    same number. The published FLOPs fit ratio alone.
+    `stages`: both; first = IVTP-V of Table 7; second. `attention`, Table 4: rollout; single = the row of the group's
+    top layer ("group-wise"); layerwise = the same after every layer. `aggregation`, Table 5 (rollout only): residual
+    = the above; mean, max, multiply = of the group's rows, element by element. `group`: Table 8; one that does not
+    fill up at the top is shorter. `values: false` leaves ||V|| out.
+    `schedule`: ratio = every prune keeps the same share, (keep / N)^(1 / prunes) of both stages together: 576 -> 133
+    in 8 prunes, -> 64 in 4; number = every prune drops the same number. The published FLOPs fit ratio alone.
+    `middle`: tokens that enter the language model, each stage then with a schedule of its own.
+    `ott`, `te`, `rt`, Table 6: see Selection. `tau`: the threshold; `text`: of the user's turn, or of all the prompt.
+    CLIP's token vectors are compared with the image embedding of the pruned run; texts beyond 75 CLIP tokens are read
+    in windows. No token above tau: the projected visual CLS. `pseudo`: carried = made of layer-0 embeddings, then its
+    own residual stream; rebuilt = the mean of the key tokens' hidden states at every layer.
+    LLaVA reads the layer before the last. `peek`: the last ViT group still ends at the last layer, whose queries,
+    keys and values over those features score them; without it the groups cover the layers that LLaVA reads.
 
-    LLaVA reads the layer before the last. `peek`: the last group still ends at the last layer, whose queries, keys
-    and values over those features score them (24 layers, 8 groups of 3); without it the groups cover the layers
-    that LLaVA reads. A group that does not fill up at the top is shorter.
-
-    This is stage 1 alone: with keep = 64 of 576 the paper's IVTP-V (a share of 0.760 per prune). The full method
-    enters the language model with 133 tokens, 8 of its 12 prunes done, and goes on there with a textual
-    pseudo-CLS. [B, H, 1, K] rows -> [B, N]; all samples keep the same number.
-    Cost: one CLS row per group and, for the other layers of a group, their attention once more, block by block
-    (2 N^2 D FLOPs) - the paper's products of N x N matrices are never formed.
+    Trace: the share of the turn's tokens >= tau (`text_share`) and the key tokens themselves.
+    [B, H, 1, K] rows -> [B, N]; all samples keep the same number. Cost: one row per group and, for the other layers
+    of a group, their attention once more, block by block (2 N^2 D FLOPs) - the paper's products of N x N matrices are
+    never formed; one more token through the covered LLM layers; the text tower once per 75 tokens.
     """
 
     keep: int | float = 64
+    stages: Literal["both", "first", "second"] = "both"
     group: int | Literal["all"] = 3
+    layers: int = 12
     attention: Literal["rollout", "single", "layerwise"] = "rollout"
     aggregation: Literal["residual", "mean", "max", "multiply"] = "residual"
     values: bool = True
     schedule: Literal["ratio", "number"] = "ratio"
+    middle: int | None = None
     peek: bool = True
+    ott: bool = True
+    te: bool = True
+    rt: bool = True
+    tau: float = 0.2
+    text: Literal["turn", "all"] = "turn"
+    pseudo: Literal["carried", "rebuilt"] = "carried"
+    positions: Literal["keep", "renumber"] = "keep"
 
     def __post_init__(self) -> None:
         check_budget(self.keep, "IVTP")
         if self.group != "all" and (not isinstance(self.group, int) or self.group < 1):
             raise ValueError(f"IVTP: group={self.group!r} must be a number of layers, at least 1, or 'all'")
-        for name, value, known in (
-            ("attention", self.attention, ("rollout", "single", "layerwise")),
-            ("aggregation", self.aggregation, ("residual", "mean", "max", "multiply")),
-            ("schedule", self.schedule, ("ratio", "number")),
-        ):
-            if value not in known:
-                raise ValueError(f"IVTP: {name}={value!r} must be one of {', '.join(map(repr, known))}")
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                allowed = ", ".join(map(repr, known))
+                raise ValueError(f"IVTP: {name}={getattr(self, name)!r} must be one of {allowed}")
         if self.aggregation != "residual" and self.attention != "rollout":
             raise ValueError(
                 f"IVTP: aggregation={self.aggregation!r} needs several layers: attention='rollout'"
             )
+        if self.middle is not None and self.stages != "both":
+            raise ValueError(f"IVTP: middle={self.middle} lies between two stages: stages='both'")
+        _ = self.selection  # refuses impossible switches
 
-    def groups(self, shape: ModelShape) -> list[tuple[int, ...]]:
+    @property
+    def selection(self) -> Selection:
+        return Selection(self.ott, self.te, self.rt, self.tau, self.text)
+
+    @property
+    def reads_text(self) -> bool:
+        return self.stages != "first" and self.te
+
+    def groups(self, shape: ModelShape) -> Groups:
         """The ViT layers of each group, from the bottom up."""
+        if self.stages == "second":
+            return []
         read = shape.vision.selected  # layers that run before LLaVA reads
         layers = min(shape.vision.layers, read + 1) if self.peek else read
+        if self.group != "all" and self.attention != "layerwise" and self.group > layers:
+            raise ValueError(f"IVTP: group={self.group} is more than the {layers} ViT layers there are")
+        return self._split(layers)
+
+    def language_groups(self, shape: ModelShape) -> Groups:
+        """The LLM layers of each group; where `layers` are fewer than a group they are one."""
+        if self.stages == "first":
+            return []
+        if not 1 <= self.layers < shape.llm.layers:
+            raise ValueError(
+                f"IVTP: layers={self.layers} must lie in 1..{shape.llm.layers - 1}: what goes behind the last of the "
+                f"{shape.llm.layers} LLM layers changes nothing"
+            )
+        return self._split(self.layers)
+
+    def _split(self, layers: int) -> Groups:
         size = 1 if self.attention == "layerwise" else layers if self.group == "all" else self.group
-        if size > layers:
-            raise ValueError(f"IVTP: group={size} is more than the {layers} ViT layers there are")
-        edges = [*range(0, layers, size), layers]
-        return [tuple(range(a, b)) for a, b in pairwise(edges)]
+        return [tuple(range(a, b)) for a, b in pairwise([*range(0, layers, size), layers])]
+
+    def counts(self, shape: ModelShape) -> list[int]:
+        """Visual tokens left after each group, those of the ViT first."""
+        patches, first, second = shape.vision.patches, self.groups(shape), self.language_groups(shape)
+        target = budget(self.keep, patches, "IVTP")
+        spread = geometric if self.schedule == "ratio" else linear
+        if self.middle is None:
+            return spread(patches, target, len(first) + len(second))
+        if not target <= self.middle <= patches:
+            raise ValueError(
+                f"IVTP: middle={self.middle} must lie in {target}..{patches}: keep and all tokens"
+            )
+        return [*spread(patches, self.middle, len(first)), *spread(self.middle, target, len(second))]
 
     def sites(self, shape: ModelShape) -> Sequence[Site]:
         if shape.vision.prefix == 0:
             raise ValueError("IVTP: this vision tower has no class token, whose attention it follows")
+        return (*self._looks(shape), *self._prunes(shape))
+
+    def _looks(self, shape: ModelShape) -> Sequence[Site]:
+        """Where the pseudo-CLS takes its text from: nothing is pruned there."""
+        groups = self.language_groups(shape)
+        layers = range(self.layers if self.pseudo == "rebuilt" and self.ott else 1) if groups else ()
+        return [Site(Place.PROMPT, i, scope="all", picture=i == 0) for i in layers]
+
+    def _prunes(self, shape: ModelShape) -> Sequence[Site]:
+        """One per group."""
         sites = []
-        for layers in self.groups(shape):
-            read = self._read(layers)
-            probe = Probe(read, values=self.values)
-            inside = layers[-1] < shape.vision.selected
+        for group in self.groups(shape):
+            probe = Probe(self._scoring(group), values=self.values)
+            inside = group[-1] < shape.vision.selected
             sites.append(
-                Site(Place.VISION, layers[-1], probe) if inside else Site(Place.FEATURES, probe=probe)
+                Site(Place.VISION, group[-1], probe) if inside else Site(Place.FEATURES, probe=probe)
             )
-        return tuple(sites)
+        for group in self.language_groups(shape):
+            probe = Probe(group, queries=None, values=self.values)  # all of them: the pseudo-CLS passes each
+            sites.append(Site(Place.PROMPT, group[-1] + 1, probe, positions=self.positions))
+        return sites
 
-    def _read(self, layers: tuple[int, ...]) -> tuple[int, ...]:
-        return layers if self.attention == "rollout" else layers[-1:]
+    def _scoring(self, group: tuple[int, ...]) -> tuple[int, ...]:
+        return group if self.attention == "rollout" else group[-1:]
 
-    def counts(self, shape: ModelShape) -> list[int]:
-        """Patches left after each group."""
-        patches = shape.vision.patches
-        target, prunes = budget(self.keep, patches, "IVTP"), len(self.groups(shape))
-        spread = geometric if self.schedule == "ratio" else linear
-        return spread(patches, target, prunes)
+    def start(self, host: Host) -> Run:
+        counts = dict(zip(self._prunes(host.shape), self.counts(host.shape), strict=True))
+        return Run(counts, PseudoCls(self.selection, host.text))
 
-    def start(self, host: Host) -> Mapping[Site, int]:
-        return dict(zip(self.sites(host.shape), self.counts(host.shape), strict=True))
-
-    def score(self, view: TokenView, layers: Sequence[int]) -> Tensor:
+    def score(self, view: TokenView, layers: Sequence[int], observer: Observer) -> Tensor:
         """[B, N] fp32; S up to a factor."""
         if self.aggregation == "residual":
-            row = class_rollout(view, layers)
+            row = observer.rollout(view, layers)
         else:
-            rows = torch.stack([view.attention(layer).mean(1).squeeze(1) for layer in layers])
-            row = rows.mean(0)
-            if self.aggregation == "max":
-                row = rows.amax(0)
-            elif self.aggregation == "multiply":
-                row = rows.prod(0)
+            rows = torch.stack([view.select(layer, observer.rows[layer]) for layer in layers])
+            row = {"mean": rows.mean(0), "max": rows.amax(0), "multiply": rows.prod(0)}[self.aggregation]
         return row * value_norms(view, layers[-1]) if self.values else row
 
-    def reduce(self, site: Site, view: TokenView, state: Mapping[Site, int]) -> Reduction:
+    def reduce(self, site: Site, view: TokenView, state: Run) -> Reduction | None:
+        if site.scope == "all":
+            state.pseudo.look(view)
+            return None
         assert site.probe is not None
-        score = self.score(view, site.probe.layers).masked_fill(~view.valid, -torch.inf)
-        order = score.argsort(dim=1, descending=True, stable=True)
-        return Reduction(order[:, : state[site]].sort(1).values)
+        layers = self._scoring(site.probe.layers)
+        if site.place == Place.PROMPT:
+            observer = ghost_token(view, state.pseudo.advance(view, site.probe.layers))
+        else:
+            observer = class_token(view, layers)
+        score = self.score(view, layers, observer).masked_fill(~view.valid, -torch.inf)
+        keep = score.argsort(dim=1, descending=True, stable=True)[:, : state.counts[site]].sort(1).values
+        key = state.pseudo.key
+        if key is None or not self.rt or state.told:
+            return Reduction(keep)
+        state.told = True
+        return Reduction(keep, note={"text_share": key.share}, words=key.words)

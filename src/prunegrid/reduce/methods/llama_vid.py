@@ -60,7 +60,7 @@ class ContextToken(nn.Module):
 
     def read(self, features: Tensor, prompt: Sequence[PromptText]) -> Tensor:
         """[B, 32, C]: what the questions ask of their pictures."""
-        ids = [torch.tensor(self.encode(p.text), device=features.device) for p in prompt]
+        ids = [torch.tensor(self.encode(p.question), device=features.device) for p in prompt]
         padded = nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=PAD)
         length = torch.tensor([len(i) for i in ids], device=features.device)
         mask = torch.arange(padded.shape[1], device=features.device) < length[:, None]

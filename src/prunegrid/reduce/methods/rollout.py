@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from prunegrid.reduce.view import TokenView
@@ -27,17 +29,42 @@ def rollout_row(top: Tensor, below: Sequence[int], query: Tensor, push: Push) ->
     return push(below[0], row)
 
 
-def class_row(view: TokenView, layer: int) -> Tensor:
-    """[B, K] fp32: the CLS token's attention over ALL keys of a ViT layer, mean over heads."""
-    return view.attended[layer].weights().mean(1).squeeze(1)
+@dataclass(frozen=True)
+class Observer:
+    """The token whose attention scores the others: its rows [B, K] over all keys of each layer, mean over heads, the
+    column that it stands in itself, and r -> r A^l over the same columns."""
+
+    rows: Mapping[int, Tensor]
+    column: int
+    push: Push
+
+    def rollout(self, view: TokenView, layers: Sequence[int]) -> Tensor:
+        """[B, N] fp32: its row of the rollout over a group of layers, at the view's tokens."""
+        top = self.rows[layers[-1]]
+        query = torch.zeros_like(top)
+        query[:, self.column] = 1
+        return view.select(layers[-1], rollout_row(top, layers[:-1], query, self.push))
+
+
+def class_token(view: TokenView, layers: Sequence[int]) -> Observer:
+    """The CLS of the vision tower."""
+    rows = {layer: view.attended[layer].weights().mean(1).squeeze(1) for layer in layers}
+    return Observer(rows, 0, view.push)
+
+
+def ghost_token(view: TokenView, rows: Mapping[int, Tensor]) -> Observer:
+    """A token beside the prompt, in one more column behind all others: rows [B, K + 1]. Nobody looks at it, so that
+    its column of A holds its own weight alone."""
+
+    def push(layer: int, row: Tensor) -> Tensor:
+        return F.pad(view.push(layer, row[:, :-1]), (0, 1)) + row[:, -1:] * rows[layer]
+
+    return Observer(rows, -1, push)
 
 
 def class_rollout(view: TokenView, layers: Sequence[int]) -> Tensor:
     """[B, N] fp32: the CLS row of the rollout over a group of ViT layers, at these tokens."""
-    top = class_row(view, layers[-1])
-    query = torch.zeros_like(top)
-    query[:, 0] = 1
-    return view.select(layers[-1], rollout_row(top, layers[:-1], query, view.push))
+    return class_token(view, layers).rollout(view, layers)
 
 
 def value_norms(view: TokenView, layer: int) -> Tensor:
