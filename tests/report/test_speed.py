@@ -23,7 +23,7 @@ ROWS = {
 
 
 def point(total: float, flops: float, batch: int = 1, new: int = 8) -> dict[str, Any]:
-    phases = dict.fromkeys(("first", "step", "reducer"), {"median": 0.002})
+    phases = {key: {"median": 0.002} for key in ("first", "step", "reducer")}
     return {
         "batch_size": batch,
         "new_tokens": new,

@@ -1,0 +1,117 @@
+"""Words look at what they name: which patches those are, and that a head's look is measured as the model attends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from prunegrid.mini.batches import COLOR, KINDS, PATCHES, SHAPE, Batches, turn_mask
+from prunegrid.mini.language import IMAGE, words
+from prunegrid.mini.losses import Looking, asked_patches, language_loss, named_patches, word_table
+from prunegrid.mini.model import build
+from prunegrid.mini.scenes import COLORS, SHAPES
+
+
+@pytest.fixture(scope="module")
+def batch() -> dict[str, Tensor]:
+    return Batches(3, "language", 4, questions=12).batch(0)
+
+
+def named_slowly(batch: dict[str, Tensor], b: int, i: int) -> set[int]:
+    word = words()[int(batch["ids"][b, i])].strip()
+    if batch["turn"][b, i] <= 0 or batch["targets"][b, i] != -100:
+        return set()
+    found = set()
+    for n, row in enumerate(batch["labels"][b].tolist()):
+        color, shape = list(COLORS)[row[COLOR] - 1], SHAPES[row[SHAPE] - 1]
+        if (row[COLOR] and color == word) or (row[SHAPE] and shape == word):
+            found.add(n)
+    return found
+
+
+def test_a_word_names_the_patches_that_show_it(batch: dict[str, Tensor]) -> None:
+    named, some = named_patches(batch, word_table()), 0
+    for b, i in [(b, i) for b in range(4) for i in range(batch["ids"].shape[1])]:
+        expected = named_slowly(batch, b, i)
+        assert set(named[b, i].nonzero().flatten().tolist()) == expected
+        some += bool(expected)
+    assert some > 20
+
+
+def test_an_answer_is_about_what_all_words_of_its_question_name(batch: dict[str, Tensor]) -> None:
+    asked = asked_patches(batch, named_patches(batch, word_table()))
+    names = {f" {w}" for w in (*COLORS, *SHAPES)}
+    seen = set()
+    for b in range(4):
+        for turn in range(1, int(batch["turn"][b].max()) + 1):
+            mine = (batch["turn"][b] == turn).nonzero().flatten().tolist()
+            question = [i for i in mine if batch["targets"][b, i] == -100]
+            naming = [i for i in question if words()[int(batch["ids"][b, i])] in names]
+            kind = KINDS[int(batch["kind"][b, question[-1] + 1])]
+            expected = set.intersection(*(named_slowly(batch, b, i) for i in naming)) if naming else set()
+            expected = set() if kind == "choice" else expected
+            assert set(asked[b, question[-1]].nonzero().flatten().tolist()) == expected
+            assert not asked[b, [i for i in mine if i != question[-1]]].any()
+            seen.add((kind, bool(expected)))
+    assert {("pope", True), ("pope", False), ("choice", False)} <= seen
+
+
+def test_a_look_is_the_models_own_attention(batch: dict[str, Tensor]) -> None:
+    torch.manual_seed(0)
+    _, llava = build()
+    model: Any = llava.model.language_model
+    for weight in model.parameters():
+        weight.data.mul_(4 if weight.dim() > 1 else 1)
+    model.set_attn_implementation("eager")
+    look = Looking(model.layers[1].self_attn)
+    with look, torch.no_grad():
+        out = model(
+            input_ids=batch["ids"],
+            attention_mask=turn_mask(batch["turn"]),
+            position_ids=batch["positions"],
+            output_attentions=True,
+            use_cache=False,
+        )
+    visual = batch["ids"] == words().index(IMAGE)
+    rows = torch.tensor([[170, 175, 200]] * 4)
+    whole = out.attentions[1].gather(2, rows[:, None, :, None].expand(-1, 4, -1, batch["ids"].shape[1]))
+    whole = whole[..., visual[0]]
+    torch.testing.assert_close(
+        look.attention(rows, visual), whole / whole.sum(-1, keepdim=True), rtol=1e-4, atol=1e-6
+    )
+
+
+class Fixed(Looking):
+    """Attention among four patches, per head, the same for every row."""
+
+    def __init__(self, heads: list[list[float]]) -> None:
+        super().__init__(None)
+        self.heads = torch.tensor(heads)
+
+    def attention(self, rows: Tensor, visual: Tensor) -> Tensor:
+        return self.heads[None, :, None].expand(len(rows), -1, rows.shape[1], -1)
+
+
+def test_heads_that_look_everywhere_do_not_point() -> None:
+    wanted = torch.zeros(1, 6, 4, dtype=torch.bool)
+    wanted[0, 2, :2] = True
+    everywhere = Fixed([[0.25] * 4] * 8).loss(torch.ones(1, 4, dtype=torch.bool), wanted)
+    one_points = Fixed([[0.5, 0.5, 0, 0], *[[0, 0, 0.5, 0.5]] * 7]).loss(
+        torch.ones(1, 4, dtype=torch.bool), wanted
+    )
+    assert everywhere == pytest.approx(-torch.tensor(0.5).log().item())
+    assert one_points == pytest.approx(0, abs=1e-5)
+    assert Fixed([[1.0, 0, 0, 0]]).loss(torch.ones(1, 4, dtype=torch.bool), wanted & False) == 0
+
+
+def test_nothing_stays_on_the_model(batch: dict[str, Tensor]) -> None:
+    torch.manual_seed(0)
+    _, llava = build()
+    before = sum(len(m._forward_pre_hooks) for m in llava.modules())
+    _, log = language_loss(llava, batch, word_table())
+    assert sum(len(m._forward_pre_hooks) for m in llava.modules()) == before
+    assert {"said", "align", "point", "pope", "choice"} <= set(log)
+    assert batch["labels"].shape[1] == PATCHES
