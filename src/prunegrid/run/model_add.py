@@ -121,7 +121,8 @@ def _fetched(
 
 def _assemble(folders: Mapping[str, Path], home: Path, keep: bool) -> bool:
     """Write home/llava and home/clip; True if the llava folder was taken as it is."""
-    from prunegrid.checkpoints.convert import Sources, convert, convert_clip
+    from prunegrid.checkpoints.clip import convert_clip
+    from prunegrid.checkpoints.convert import Sources, convert
 
     convert_clip(folders["clip"], home / "clip")
     direct = _is_converted(folders["llava"])
