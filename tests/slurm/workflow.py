@@ -108,7 +108,7 @@ class Run:
 
     def calls(self, program: str) -> list[str]:
         """Command lines of one of Slurm's programs."""
-        return [line[1:] for line in self.record if line.startswith(f"@{program} ")]
+        return [line[1:] for line in self.record if f"{line} ".startswith(f"@{program} ")]
 
     @property
     def queries(self) -> int:
