@@ -49,14 +49,15 @@ def test_an_answer_is_about_what_all_words_of_its_question_name(batch: dict[str,
         for turn in range(1, int(batch["turn"][b].max()) + 1):
             mine = (batch["turn"][b] == turn).nonzero().flatten().tolist()
             question = [i for i in mine if batch["targets"][b, i] == -100]
-            naming = [i for i in question if words()[int(batch["ids"][b, i])] in names]
+            lines = [i for i in question if words()[int(batch["ids"][b, i])] == "\n"]
+            asking = [i for i in question if not lines or i < lines[0]]
+            naming = [i for i in asking if words()[int(batch["ids"][b, i])] in names]
             kind = KINDS[int(batch["kind"][b, question[-1] + 1])]
             expected = set.intersection(*(named_slowly(batch, b, i) for i in naming)) if naming else set()
-            expected = set() if kind == "choice" else expected
             assert set(asked[b, question[-1]].nonzero().flatten().tolist()) == expected
             assert not asked[b, [i for i in mine if i != question[-1]]].any()
             seen.add((kind, bool(expected)))
-    assert {("pope", True), ("pope", False), ("choice", False)} <= seen
+    assert {("pope", True), ("pope", False), ("choice", True)} <= seen
 
 
 def test_a_look_is_the_models_own_attention(batch: dict[str, Tensor]) -> None:
@@ -78,10 +79,23 @@ def test_a_look_is_the_models_own_attention(batch: dict[str, Tensor]) -> None:
     visual = batch["ids"] == words().index(IMAGE)
     rows = torch.tensor([[170, 175, 200]] * 4)
     whole = out.attentions[1].gather(2, rows[:, None, :, None].expand(-1, 4, -1, batch["ids"].shape[1]))
-    whole = whole[..., visual[0]]
+    whole = whole * visual[:, None, None]
     torch.testing.assert_close(
-        look.attention(rows, visual), whole / whole.sum(-1, keepdim=True), rtol=1e-4, atol=1e-6
+        look.attention(rows, visual[:, None]), whole / whole.sum(-1, keepdim=True), rtol=1e-4, atol=1e-6
     )
+
+
+def test_a_letter_is_found_behind_the_right_option(batch: dict[str, Tensor]) -> None:
+    said = 0
+    for b, i in batch["option"].ge(0).nonzero().tolist():
+        letter = words()[int(batch["targets"][b, i + 1])].strip()
+        turn = [k for k in range(batch["ids"].shape[1]) if batch["turn"][b, k] == batch["turn"][b, i]]
+        text = "".join(words()[int(batch["ids"][b, k])] for k in turn if k <= int(batch["option"][b, i]))
+        assert text.split("\n")[-1].startswith(f"{letter}. ")
+        after = words()[int(batch["ids"][b, int(batch["option"][b, i]) + 1])]
+        assert after in ("\n", " ASSISTANT")
+        said += 1
+    assert said == int((batch["kind"] == KINDS.index("choice")).sum())
 
 
 class Fixed(Looking):
@@ -91,8 +105,8 @@ class Fixed(Looking):
         super().__init__(None)
         self.heads = torch.tensor(heads)
 
-    def attention(self, rows: Tensor, visual: Tensor) -> Tensor:
-        return self.heads[None, :, None].expand(len(rows), -1, rows.shape[1], -1)
+    def attention(self, rows: Tensor, seen: Tensor) -> Tensor:
+        return self.heads[None, :, None].expand(len(rows), -1, rows.shape[1], -1).contiguous()
 
 
 def test_heads_that_look_everywhere_do_not_point() -> None:

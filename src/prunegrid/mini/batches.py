@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -114,8 +115,9 @@ class Batches(IterableDataset):
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """`pixels` [B, 3, S, S], `labels` [B, N, 6], `caption` [B, T] and, with questions, `ids`, `targets`,
-        `positions`, `turn` (0 = prefix, k = turn k, -1 = padding) and `kind` (index into KINDS, of a word of an
-        answer; else -1), each [B, L]."""
+        `positions`, `turn` (0 = prefix, k = turn k, -1 = padding), `kind` (index into KINDS, of a word of an answer;
+        else -1) and `option` (where a letter is about to be said: the place of the right option's last word; else -1),
+        each [B, L]."""
         rng = np.random.default_rng([self.seed, sum(map(ord, self.stage)), step])
         phase = [p for p in PHASES if p.start <= step][-1]
         most = phase.most if self.questions and step >= self.ramp else 6
@@ -129,7 +131,14 @@ class Batches(IterableDataset):
         }
         if self.questions:
             rows = [self._conversation(rng, s, phase) for s in scenes]
-            for key, fill in (("ids", 0), ("targets", -100), ("positions", 0), ("turn", -1), ("kind", -1)):
+            for key, fill in (
+                ("ids", 0),
+                ("targets", -100),
+                ("positions", 0),
+                ("turn", -1),
+                ("kind", -1),
+                ("option", -1),
+            ):
                 out[key] = self._pad([r[key] for r in rows], fill)
         return out
 
@@ -160,7 +169,7 @@ class Batches(IterableDataset):
         for token in self.tok(head).input_ids:
             prefix += [token] * (PATCHES if token == image else 1)
         row = {"ids": prefix, "targets": [-100] * len(prefix), "positions": list(range(len(prefix)))}
-        row |= {"turn": [0] * len(prefix), "kind": [-1] * len(prefix)}
+        row |= {"turn": [0] * len(prefix), "kind": [-1] * len(prefix), "option": [-1] * len(prefix)}
         for k, turn in enumerate(self._turns(rng, scene, phase), start=1):
             asked = self.tok(turn.question + tail, add_special_tokens=False).input_ids
             said = [*self.tok(f" {turn.answer}", add_special_tokens=False).input_ids, self.eos]
@@ -170,7 +179,17 @@ class Batches(IterableDataset):
             row["turn"] = row["turn"] + [k] * (len(asked) + len(said))
             kind = KINDS.index(turn.kind.split("_")[0])
             row["kind"] = row["kind"] + [-1] * len(asked) + [kind] * (len(said) - 1) + [-1]
+            right = _option(asked, turn.answer) if turn.kind == "choice" else None
+            place = -1 if right is None else len(row["option"]) + right
+            row["option"] = row["option"] + [-1] * (len(asked) - 1) + [place] + [-1] * len(said)
         return row
+
+
+def _option(asked: list[int], letter: str) -> int:
+    """Where in a lettered question the last word of the option `letter` stands."""
+    named, dot, line, end = (words().index(w) for w in (letter, ".", "\n", " ASSISTANT"))
+    start = next(i for i, pair in enumerate(itertools.pairwise(asked)) if pair == (named, dot))
+    return next(i for i in range(start, len(asked)) if asked[i] in (line, end)) - 1
 
 
 def turn_mask(turn: Tensor) -> Tensor:

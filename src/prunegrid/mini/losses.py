@@ -16,10 +16,12 @@ from prunegrid.mini.model import FEATURE_LAYER, WIDTH
 from prunegrid.mini.scenes import COLORS, COLUMNS, ROWS, SHAPES, SIZES
 
 CONTRASTIVE_WEIGHT, ALIGN_WEIGHT, POINT_WEIGHT = 0.2, 0.3, 0.2
-# Where words look for what they name, and where an answer looks at what its question names: two layers, because the
-# answer must first know the words; there is enough depth behind to use what was found.
-WORD_LAYER, ANSWER_LAYER = 2, 3
-UNPOINTED = KINDS.index("choice")  # its options name what is not asked about
+# Where words look for what they name, where an answer looks at what its question names, and where it looks for the
+# option that says it: a layer each, because each needs what was found before.
+WORD_LAYER, ANSWER_LAYER, OPTION_LAYER = 2, 3, 4
+OPTIONS = words().index(
+    "\n"
+)  # what stands in a question behind a line break are options, not what is asked about
 
 
 class PatchHeads(nn.Module):
@@ -90,8 +92,9 @@ def language_loss(
     embeds = model.embed_tokens(batch["ids"]).to(visual.dtype)
     slots = (batch["ids"] == llava.config.image_token_id)[..., None]
     embeds = embeds.masked_scatter(slots, visual)
-    word, answer = (Looking(model.layers[layer].self_attn) for layer in (WORD_LAYER, ANSWER_LAYER))
-    with word, answer:
+    layers = (WORD_LAYER, ANSWER_LAYER, OPTION_LAYER)
+    word, answer, option = (Looking(model.layers[layer].self_attn) for layer in layers)
+    with word, answer, option:
         hidden = model(
             inputs_embeds=embeds,
             attention_mask=turn_mask(batch["turn"]),
@@ -105,6 +108,7 @@ def language_loss(
     align = alignment_loss(llava, visual, batch["labels"], table)
     named = named_patches(batch, table)
     point = word.loss(slots[..., 0], named) + answer.loss(slots[..., 0], asked_patches(batch, named))
+    point = point + option.found(batch["option"], batch["turn"])
     right = (logits.argmax(-1) == truth).float()
     log = {"said": said.item(), "align": align.item(), "point": point.item(), "token": right.mean().item()}
     return said + ALIGN_WEIGHT * align + POINT_WEIGHT * point, log | skills(
@@ -157,14 +161,25 @@ class Looking:
         rows = (
             asks.float().topk(max(1, int(asks.sum(1).max())), dim=1).indices
         )  # [B, R]: asking positions first
-        there = asks.gather(1, rows)
         picked = wanted.gather(1, rows[..., None].expand(-1, -1, wanted.shape[-1]))
-        mass = (self.attention(rows, visual) * picked[:, None]).sum(-1)  # [B, H, R]
-        best = mass.amax(1).clamp_min(1e-6)
-        return -(best.log() * there).sum() / there.sum().clamp_min(1)
+        patches = visual[:, None, None].expand(-1, 1, rows.shape[1], -1)
+        look = self.attention(rows, visual[:, None])
+        look = look[patches.expand_as(look)].view(*look.shape[:3], -1)  # [B, H, R, N]
+        return _missed((look * picked[:, None]).sum(-1), asks.gather(1, rows))
 
-    def attention(self, rows: Tensor, visual: Tensor) -> Tensor:
-        """rows [B, R] positions -> attention among the patches [B, H, R, N]."""
+    def found(self, option: Tensor, turn: Tensor) -> Tensor:
+        """option [B, L]: the place that a position should look at among those of its own turn, -1 = free. As `loss`."""
+        asks = option >= 0
+        rows = asks.float().topk(max(1, int(asks.sum(1).max())), dim=1).indices
+        own = turn.gather(1, rows)[..., None] == turn[:, None]
+        earlier = torch.arange(turn.shape[1]) <= rows[..., None]
+        place = option.gather(1, rows).clamp_min(0)[:, None, :, None]
+        look = self.attention(rows, own & earlier)
+        mass = look.gather(-1, place.expand(-1, look.shape[1], -1, -1))[..., 0]
+        return _missed(mass, asks.gather(1, rows))
+
+    def attention(self, rows: Tensor, seen: Tensor) -> Tensor:
+        """rows [B, R] positions, seen bool [B, R or 1, L] -> attention [B, H, R, L] among what is `seen`."""
         assert self.hidden is not None and self.rope is not None, "nothing has been looked at"
         batch, size = len(rows), self.module.head_dim
 
@@ -174,9 +189,15 @@ class Looking:
         query, key = (heads(p(self.hidden)) for p in (self.module.q_proj, self.module.k_proj))
         query, key = apply_rotary_pos_emb(query, key, *self.rope)
         query = query.gather(2, rows[:, None, :, None].expand(-1, query.shape[1], -1, size))
-        patches = visual.nonzero()[:, 1].view(batch, -1)
-        key = key.gather(2, patches[:, None, :, None].expand(-1, key.shape[1], -1, size))
-        return (query @ key.transpose(-1, -2) * size**-0.5).float().softmax(-1)
+        return (
+            (query @ key.transpose(-1, -2) * size**-0.5).float().masked_fill(~seen[:, None], -1e9).softmax(-1)
+        )
+
+
+def _missed(mass: Tensor, there: Tensor) -> Tensor:
+    """mass [B, H, R] in [0, 1], there bool [B, R] -> mean over `there` of -log of the best head's mass."""
+    best = mass.amax(1).clamp_min(1e-6)
+    return -(best.log() * there).sum() / there.sum().clamp_min(1)
 
 
 def named_patches(batch: dict[str, Tensor], table: Tensor) -> Tensor:
@@ -193,21 +214,27 @@ def named_patches(batch: dict[str, Tensor], table: Tensor) -> Tensor:
 def asked_patches(batch: dict[str, Tensor], named: Tensor) -> Tensor:
     """bool [B, L, N]: at the position that says a turn's first word, the patches that all naming words of its question
     name ("the red circle": red and circle); none where that is empty, as behind a question about what is not there."""
-    turn, table_words = batch["turn"].clamp_min(0), _naming(batch)
+    turn, naming = batch["turn"].clamp_min(0), _naming(batch)
+    named = named & naming[..., None]
     turns = int(turn.max()) + 1
     place = turn[..., None].expand(-1, -1, named.shape[-1])
     hits = named.new_zeros(len(turn), turns, named.shape[-1], dtype=torch.long).scatter_add_(
         1, place, named.long()
     )
-    said = torch.zeros(len(turn), turns, dtype=torch.long).scatter_add_(1, turn, table_words.long())
+    said = torch.zeros(len(turn), turns, dtype=torch.long).scatter_add_(1, turn, naming.long())
     shown = (hits == said[..., None]) & (said[..., None] > 0)  # [B, turns, N]
     first = (batch["targets"][:, 1:] != -100) & (batch["targets"][:, :-1] == -100)
-    first &= batch["kind"][:, 1:] != UNPOINTED
     first = F.pad(first, (0, 1))
     return shown.gather(1, place) & first[..., None]
 
 
 def _naming(batch: dict[str, Tensor]) -> Tensor:
-    """bool [B, L]: words of questions that name a colour or a shape, there or not."""
+    """bool [B, L]: words of questions that name a colour or a shape, there or not; options are left out."""
     names = torch.tensor([words().index(f" {w}") for w in (*COLORS, *SHAPES)])
-    return torch.isin(batch["ids"], names) & (batch["turn"] > 0) & (batch["targets"] == -100)
+    turn, lines = batch["turn"].clamp_min(0), batch["ids"] == OPTIONS
+    place = torch.arange(turn.shape[1]).expand_as(turn)
+    start = torch.full_like(turn, turn.shape[1]).scatter_reduce(
+        1, turn, place.masked_fill(~lines, turn.shape[1]), "amin"
+    )
+    before = place < start.gather(1, turn)
+    return torch.isin(batch["ids"], names) & (batch["turn"] > 0) & (batch["targets"] == -100) & before
