@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, help="tokens per conversation (2048; mini: 192)")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--reducers", nargs="+", choices=REDUCERS, default=list(REDUCERS))
     parser.add_argument("--no-checkpointing", dest="checkpointing", action="store_false")
     given = parser.parse_args()
     given.length = given.length or (192 if given.model == "mini" else 2048)
@@ -145,7 +146,7 @@ def main() -> None:
         f"{given.model} on {given.device}: LoRA, {given.micro} x {given.length} tokens, checkpointing {given.checkpointing}"
     )
     context, base = multiprocessing.get_context("spawn"), None
-    for name in REDUCERS:
+    for name in given.reducers:
         queue: Any = context.Queue()
         process = context.Process(target=measure, args=(name, given, queue))
         process.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,19 @@ def test_a_tuning_leaves_weights_curves_faults_and_where_they_come_from(project:
     said = read_json(home / "provenance.json", "")
     assert said["adapter"] == ids[0] and said["digest"] == cell.tuning["digest"] and said["steps"] == 3
     assert not (project.results / "tuning" / ids[0] / "state.pt").exists()
+
+
+def test_a_refactored_loop_can_be_accepted(project: Project) -> None:
+    """The training keeps its id, so nothing is trained again."""
+    cell, ids = planned(project, {"mini_lora": QUICK})
+    home = project.results / "adapters" / ids[0]
+    home.mkdir(parents=True)
+    old = {"code": "0123456789ab", "tuning": {**cell.tuning, "code": "0123456789ab"}}
+    (home / "provenance.json").write_text(json.dumps(old), encoding="utf-8")
+    assert main(["--root", str(project.root), "accept", ids[0]]) == 0
+    again, _ = planned(project, {"mini_lora": QUICK})
+    assert again.tuning["code"] == "0123456789ab" and again.adapter_id() != ids[0]
+    assert again.adapter_id() == replace(cell, tuning=old["tuning"]).adapter_id()
 
 
 def test_a_tuned_cell_is_answered_with_what_was_trained(project: Project) -> None:

@@ -27,6 +27,7 @@ def test_the_merged_model_equals_the_trained_one(
     tuner.run(State(tmp_path, "f"), Stop(), show=False)
     batch = lab.packer().pack(lab.ten()[:2], torch.float32)
     parts.keep(tmp_path / "weights.safetensors", tuner.weights, tuner.recipe)
+    assert (tmp_path / "weights.safetensors").stat().st_mode & 0o444 == 0o444
     fresh = adapters.put_in(copy.deepcopy(lab.model), tmp_path / "weights.safetensors").eval()
     assert not any("lora" in n for n, _ in fresh.named_modules())
     logits = [
@@ -71,6 +72,16 @@ def test_rates_are_the_recipes(lab: Lab) -> None:
     shares = [recipe.share(step, 20) for step in range(20)]
     assert shares[:3] == [0.0, 0.5, 1.0] and shares[3:] == sorted(shares[3:], reverse=True)
     assert recipe.share(20, 20) == pytest.approx(0.0)
+
+
+def test_a_fresh_projector_is_drawn_from_the_seed(lab: Lab) -> None:
+    name = "model.multi_modal_projector.linear_1.weight"
+    made = [
+        lab.tuner(Reducer(), kind="projector", fresh=fresh).weights[name] for fresh in (True, True, False)
+    ]
+    assert torch.equal(made[0], made[1])
+    assert torch.equal(made[2], dict(lab.model.named_parameters())[name])
+    assert not torch.equal(made[0], made[2])
 
 
 def test_half_a_tuning_is_refused(lab: Lab, tmp_path: Path) -> None:

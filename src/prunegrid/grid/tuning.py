@@ -53,8 +53,13 @@ def resolve(
         "seed": seed if tuning["seed"] is None else tuning["seed"],
         "after": before,
         "digest": content,
-        "code": accepted(root, code_hash([TUNE, module_of(reducer["_target_"])])),
+        "code": accepted(root, code_of(reducer)),
     }
+
+
+def code_of(reducer: Mapping[str, Any]) -> str:
+    """Hash of the code that a training with this reducer runs."""
+    return code_hash([TUNE, module_of(reducer["_target_"])])
 
 
 def _like(value: Any) -> bool:

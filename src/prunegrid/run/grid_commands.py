@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from prunegrid.grid import tuning
 from prunegrid.grid.errors import GridError, unknown
 from prunegrid.grid.plan import make
 from prunegrid.run.files import read_json
@@ -36,7 +37,7 @@ def add(commands: Any) -> None:
     rerun.add_argument("--store", default="sqlite:///mlflow.db", help="where MLflow keeps its runs")
     rerun.set_defaults(run=_rerun)
     accept = commands.add_parser("accept", help="declare that a change of code changed no result of a cell")
-    accept.add_argument("cell", help="a cell id, or the beginning of one")
+    accept.add_argument("cell", help="a cell id, or the beginning of one; or the id of a finished tuning")
     accept.set_defaults(run=_accept)
     table = commands.add_parser("cost-table", help="a published cost table beside our own figures")
     table.add_argument("name", nargs="?", help="which; none lists them")
@@ -184,21 +185,31 @@ def _keep_old(prediction: Path) -> None:
 
 def _accept(arguments: argparse.Namespace) -> None:
     """Map the current code hash of a cell to the one that its results were made with (conf/accepted.yaml)."""
+    tuned = arguments.results / "adapters" / arguments.cell / "provenance.json"
+    if tuned.exists():
+        made = read_json(tuned, "")
+        _blessed(arguments.root, arguments.cell, tuning.code_of(made["tuning"]["reducer"]), made["code"])
+        return
     cell = find(arguments.results, arguments.cell)
     study = _study_of(arguments.results, cell)
     row = next(r for r in _rows(arguments, study) if r["id"] == cell)
     made = read_json(
         arguments.results / "predictions" / row["prediction"] / "provenance.json", "nothing to accept yet"
     )
-    if made["code"] == row["code"]:
-        print(f"{cell}: its code is the one that its results were made with")
+    _blessed(arguments.root, cell, row["code"], made["code"])
+
+
+def _blessed(root: Path, what: str, now: str, before: str) -> None:
+    """Write that code `now` counts as `before`."""
+    if now == before:
+        print(f"{what}: its code is the one that its results were made with")
         return
-    file = arguments.root / "conf" / "accepted.yaml"
+    file = root / "conf" / "accepted.yaml"
     known = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}) if file.exists() else {}
-    known[row["code"]] = made["code"]
+    known[now] = before
     head = "# Code hashes declared equal in results to earlier ones: new -> old (`prunegrid accept`).\n"
     file.write_text(head + yaml.safe_dump(known), encoding="utf-8")
-    print(f"{file}: {row['code']} counts as {made['code']}")
+    print(f"{file}: {now} counts as {before}")
 
 
 def _cost_table(arguments: argparse.Namespace) -> None:

@@ -36,6 +36,7 @@ def keep(
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     save_file(tensors, partial, metadata={"tuning": json.dumps(how)})
+    partial.chmod(0o644)  # safetensors leaves files that their owner alone may read
     partial.replace(file)
 
 
