@@ -89,6 +89,7 @@ class Watch(Reducer):
     def __init__(self, step: int = 3) -> None:
         object.__setattr__(self, "step", step)
         object.__setattr__(self, "seen", [])
+        object.__setattr__(self, "edited", [])
 
     def sites(self, shape: Any) -> tuple[Site, ...]:
         return (
@@ -102,3 +103,7 @@ class Watch(Reducer):
         keep = scores.masked_fill(~view.valid, -1).topk(count, dim=1).indices.sort(1).values
         self.seen.append(keep.tolist())  # type: ignore[attr-defined]
         return Reduction(keep)
+
+    def edit(self, site: Site, hidden: Any, state: Any, valid: Any = None) -> Any:
+        self.edited.append(site)  # type: ignore[attr-defined]
+        return hidden
