@@ -95,7 +95,11 @@ def test_a_letter_is_found_behind_the_right_option(batch: dict[str, Tensor]) -> 
         after = words()[int(batch["ids"][b, int(batch["option"][b, i]) + 1])]
         assert after in ("\n", " ASSISTANT")
         said += 1
+        place = int(batch["letter"][b, int(batch["option"][b, i])])
+        assert words()[int(batch["ids"][b, place])] == letter
     assert said == int((batch["kind"] == KINDS.index("choice")).sum())
+    lines = (batch["ids"] == words().index("\n")) & (batch["turn"] > 0)
+    assert int(batch["letter"].ge(0).sum()) == int(lines.sum())  # a line per option
 
 
 class Fixed(Looking):

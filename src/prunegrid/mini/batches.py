@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset
 from transformers import PreTrainedTokenizerFast
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from prunegrid.mini.language import EOS, IMAGE, TEMPLATE, Turn, caption, tokenizer, words
+from prunegrid.mini.language import EOS, IMAGE, LETTERS, TEMPLATE, Turn, caption, tokenizer, words
 from prunegrid.mini.model import PATCH, PATCHES, SIDE
 from prunegrid.mini.questions import ASKERS
 from prunegrid.mini.scenes import (
@@ -116,8 +116,8 @@ class Batches(IterableDataset):
     def batch(self, step: int) -> dict[str, Tensor]:
         """`pixels` [B, 3, S, S], `labels` [B, N, 6], `caption` [B, T] and, with questions, `ids`, `targets`,
         `positions`, `turn` (0 = prefix, k = turn k, -1 = padding), `kind` (index into KINDS, of a word of an answer;
-        else -1) and `option` (where a letter is about to be said: the place of the right option's last word; else -1),
-        each [B, L]."""
+        else -1), `option` (where a letter is about to be said: the place of the right option's last word; else -1) and
+        `letter` (at the last word of every option: the place of its letter; else -1), each [B, L]."""
         rng = np.random.default_rng([self.seed, sum(map(ord, self.stage)), step])
         phase = [p for p in PHASES if p.start <= step][-1]
         most = phase.most if self.questions and step >= self.ramp else 6
@@ -169,7 +169,7 @@ class Batches(IterableDataset):
         for token in self.tok(head).input_ids:
             prefix += [token] * (PATCHES if token == image else 1)
         row = {"ids": prefix, "targets": [-100] * len(prefix), "positions": list(range(len(prefix)))}
-        row |= {"turn": [0] * len(prefix), "kind": [-1] * len(prefix), "option": [-1] * len(prefix)}
+        row |= {"turn": [0] * len(prefix)} | {key: [-1] * len(prefix) for key in ("kind", "option", "letter")}
         for k, turn in enumerate(self._turns(rng, scene, phase), start=1):
             asked = self.tok(turn.question + tail, add_special_tokens=False).input_ids
             said = [*self.tok(f" {turn.answer}", add_special_tokens=False).input_ids, self.eos]
@@ -179,17 +179,23 @@ class Batches(IterableDataset):
             row["turn"] = row["turn"] + [k] * (len(asked) + len(said))
             kind = KINDS.index(turn.kind.split("_")[0])
             row["kind"] = row["kind"] + [-1] * len(asked) + [kind] * (len(said) - 1) + [-1]
-            right = _option(asked, turn.answer) if turn.kind == "choice" else None
-            place = -1 if right is None else len(row["option"]) + right
-            row["option"] = row["option"] + [-1] * (len(asked) - 1) + [place] + [-1] * len(said)
+            ends = _options(asked) if turn.kind == "choice" else {}
+            start, free = len(row["letter"]), [-1] * (len(asked) + len(said))
+            row["option"], row["letter"] = row["option"] + free, row["letter"] + free
+            for letter, (place, end) in ends.items():
+                row["letter"][start + end] = start + place
+                if letter == turn.answer:
+                    row["option"][start + len(asked) - 1] = start + end
         return row
 
 
-def _option(asked: list[int], letter: str) -> int:
-    """Where in a lettered question the last word of the option `letter` stands."""
-    named, dot, line, end = (words().index(w) for w in (letter, ".", "\n", " ASSISTANT"))
-    start = next(i for i, pair in enumerate(itertools.pairwise(asked)) if pair == (named, dot))
-    return next(i for i in range(start, len(asked)) if asked[i] in (line, end)) - 1
+def _options(asked: list[int]) -> dict[str, tuple[int, int]]:
+    """Of a lettered question: letter -> where it stands, and where the last word of its option does."""
+    dot, line, end = (words().index(w) for w in (".", "\n", " ASSISTANT"))
+    letters = {words().index(letter): letter for letter in LETTERS}
+    starts = [i for i, (a, b) in enumerate(itertools.pairwise(asked)) if a in letters and b == dot]
+    ends = [next(k for k in range(i, len(asked)) if asked[k] in (line, end)) - 1 for i in starts]
+    return {letters[asked[i]]: (i, k) for i, k in zip(starts, ends, strict=True)}
 
 
 def turn_mask(turn: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from prunegrid.mini.model import FEATURE_LAYER, WIDTH
 from prunegrid.mini.scenes import COLORS, COLUMNS, ROWS, SHAPES, SIZES
 
 CONTRASTIVE_WEIGHT, ALIGN_WEIGHT, POINT_WEIGHT = 0.2, 0.3, 0.2
-# Where words look for what they name, where an answer looks at what its question names, and where it looks for the
+# Where words look for what they name (and options for their letter), where an answer looks at what its question names, and where it looks for the
 # option that says it: a layer each, because each needs what was found before.
 WORD_LAYER, ANSWER_LAYER, OPTION_LAYER = 2, 3, 4
 OPTIONS = words().index(
@@ -108,7 +108,7 @@ def language_loss(
     align = alignment_loss(llava, visual, batch["labels"], table)
     named = named_patches(batch, table)
     point = word.loss(slots[..., 0], named) + answer.loss(slots[..., 0], asked_patches(batch, named))
-    point = point + option.found(batch["option"], batch["turn"])
+    point = point + option.found(batch["option"], batch["turn"]) + word.found(batch["letter"], batch["turn"])
     right = (logits.argmax(-1) == truth).float()
     log = {"said": said.item(), "align": align.item(), "point": point.item(), "token": right.mean().item()}
     return said + ALIGN_WEIGHT * align + POINT_WEIGHT * point, log | skills(
