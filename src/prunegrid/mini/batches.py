@@ -138,6 +138,7 @@ class Batches(IterableDataset):
                 ("turn", -1),
                 ("kind", -1),
                 ("option", -1),
+                ("letter", -1),
             ):
                 out[key] = self._pad([r[key] for r in rows], fill)
         return out

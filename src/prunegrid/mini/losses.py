@@ -16,8 +16,8 @@ from prunegrid.mini.model import FEATURE_LAYER, WIDTH
 from prunegrid.mini.scenes import COLORS, COLUMNS, ROWS, SHAPES, SIZES
 
 CONTRASTIVE_WEIGHT, ALIGN_WEIGHT, POINT_WEIGHT = 0.2, 0.3, 0.2
-# Where words look for what they name (and options for their letter), where an answer looks at what its question names, and where it looks for the
-# option that says it: a layer each, because each needs what was found before.
+# Where words look for what they name (and options for their letter), where an answer looks at what its question names,
+# and where it looks for the option that says it: a layer each, because each needs what was found before.
 WORD_LAYER, ANSWER_LAYER, OPTION_LAYER = 2, 3, 4
 OPTIONS = words().index(
     "\n"
