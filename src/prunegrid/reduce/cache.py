@@ -109,7 +109,7 @@ class CacheSide:
         if r is None:
             return
         who = f"{type(self.language.reducer).__name__} at {site.place} {layer}"
-        if r.weights is not None:
+        if r.mixes:
             raise ValueError(
                 f"{who}: a reduction of the cache selects; merging keys and values is not supported"
             )

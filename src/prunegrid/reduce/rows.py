@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from prunegrid.reduce.ops import survivors_index, survivors_size, survivors_valid
+from prunegrid.reduce.ops import apply, survivors_index, survivors_size, survivors_valid
 from prunegrid.reduce.probe import Attended, Record
 from prunegrid.reduce.view import Reduction, TokenView
 
@@ -137,9 +137,9 @@ def rewrite(
     rows = replace(rows, size=put(rows.size, size))
     if r.position is not None:
         rows = replace(rows, position=put(rows.position, r.position))
-    if r.weights is None:
+    if not r.mixes:
         return hidden, rows, stay, origin
-    mixed = r.weights.to(hidden.dtype) @ view.tokens
+    mixed = apply(r, view.tokens, view.prefix)
     spread = target[..., None].expand(-1, -1, hidden.shape[-1])
     hidden = torch.cat([hidden, hidden[:, :1]], 1).scatter(1, spread, mixed)[:, :length]
     if r.made == 0 or (r.made is None and not bool(fresh.any())):

@@ -117,13 +117,27 @@ def _digest(text: str) -> int:
 
 
 @dataclass(frozen=True)
+class Bags:
+    """Mixing rows that are mostly zeros: survivor i is the sum of share[b, e] x token source[b, e] over its entries e,
+    from start[b, i] up to start[b, i + 1] (the last one: to the end). Prefix tokens take no part.
+
+    source int [B, E]: indices into N; share float [B, E]; start int [B, n], ascending from 0.
+    """
+
+    source: Tensor
+    share: Tensor
+    start: Tensor
+
+
+@dataclass(frozen=True)
 class Reduction:
     """Which tokens survive, in OUTPUT order before the language model. (Inside it order means nothing: RoPE
     positions and the causal mask follow each token; the session keeps position order.)
 
     `keep` [B, n] (also [B, Hkv, n] at CACHE): indices into N; -1 = a new token without a representative: it
-    needs weights, and at PROMPT it stands behind the last visual token.
+    needs weights or bags, and at PROMPT it stands behind the last visual token.
     `weights` [B, n, P+N]: rows that mix prefix and tokens into the survivors; None = pure selection.
+    `bags`: the same for rows that are mostly zeros, without the n x N products. One of the two at most.
     `valid` [B, n]: False where a sample has fewer survivors; None = as the kept tokens were.
     `position` [B, n]: RoPE positions where the method assigns them itself (PROMPT).
     `group` [B, N]: destination (0..n-1) of every old token, -1 = dropped: sizes and drawings follow it.
@@ -142,11 +156,17 @@ class Reduction:
     ragged: bool | None = None
     made: int | None = None
     words: Callable[[], Sequence[Sequence[str]]] | None = None
+    bags: Bags | None = None
+
+    @property
+    def mixes(self) -> bool:
+        """Whether survivors are mixed, not only selected."""
+        return self.weights is not None or self.bags is not None
 
     @property
     def pure(self) -> bool:
         """Surely without new tokens."""
-        return self.weights is None or self.made == 0
+        return not self.mixes or self.made == 0
 
 
 Reduce = Callable[[TokenView], "Reduction | None"]

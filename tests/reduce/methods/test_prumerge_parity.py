@@ -24,8 +24,8 @@ def view_of(
 ) -> TokenView:
     """A batch as the session would hand it over. Without queries, every head's softmax is exactly `a`."""
     x = torch.stack([i.x for i in images])
-    batch, count, width = x.shape
-    keys = torch.stack([i.keys.view(count, HEADS, width // HEADS).transpose(0, 1) for i in images])
+    batch, count, _ = x.shape
+    keys = torch.stack([i.keys for i in images]).view(batch, count, HEADS, -1).transpose(1, 2)
     if queries is None:
         rows = [
             torch.cat([1 - i.a.sum().reshape(1), i.a]).log().expand(HEADS, 1, -1) / HEADS**0.5 for i in images

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prunegrid.reduce.methods.matching import head_mean, mix, others, within
+from prunegrid.reduce.methods.matching import head_mean, join, others, within
 from prunegrid.reduce.methods.vit_schedule import capped, executed, linear
 from prunegrid.reduce.places import Place, Probe, Site
 from prunegrid.reduce.reducer import Host, Reducer, budget, check_budget
@@ -60,11 +60,12 @@ class CrossGET(Reducer):
             return None
         queries = view.records[layer].query.shape[2]
         importance = view.received(layer).mean(1) / queries + view.attention(layer).mean((1, 2))
-        return soft_match(view, view.keys[layer], importance, r)
+        return join(*soft_match(view.size, view.keys[layer], importance, r))
 
 
-def soft_match(view: TokenView, keys: Tensor, importance: Tensor, r: int) -> Reduction:
-    """Merge r tokens by keys [B, H, N, Dh] and importance [B, N]. No sync; all samples hold N tokens."""
+def soft_match(size: Tensor, keys: Tensor, importance: Tensor, r: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Merge r tokens by keys [B, H, N, Dh], importance and size [B, N]: who stays [B, N - r], each token's place among
+    them and its share [B, N]. No sync; all samples hold N tokens."""
     batch, count = importance.shape
     unit = head_mean(keys)
     near = unit @ unit.transpose(1, 2)
@@ -83,5 +84,5 @@ def soft_match(view: TokenView, keys: Tensor, importance: Tensor, r: int) -> Red
     group.scatter_(1, sources, target)
     own = torch.ones_like(importance[:, : count - r]).scatter_add(1, target, share[:, :, 1] - 1)
     amount = torch.empty_like(importance).scatter(1, keep, own).scatter(1, sources, share[:, :, 0])
-    amount = amount * view.size / within(group, count - r, view.size)
-    return mix(keep, group, amount, view.prefix.shape[1])
+    amount = amount * size / within(group, count - r, size)
+    return keep, group, amount

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from prunegrid.reduce.learned import Learned
 from prunegrid.reduce.methods.crossget import CrossGET, soft_match
+from prunegrid.reduce.methods.matching import join
 from prunegrid.reduce.places import Place, Probe, Site
 from prunegrid.reduce.probe import soft
 from prunegrid.reduce.reducer import Host
@@ -95,15 +96,9 @@ class CrossGETTokens(Learned):
         cross = torch.tensor([record.query.shape[2] - 1], device=view.size.device)
         row = view.select(layer, soft(record.logits(cross)).mean((1, 2)))
         importance = (view.received(layer).mean(1) - row) / (record.query.shape[2] - 1) + row
-        patches = replace(view, tokens=view.tokens[:, :-1], size=view.size[:, :-1])
-        met = soft_match(patches, view.keys[layer][:, :, :-1], importance[:, :-1], r)
-        assert met.weights is not None and met.group is not None
-        left = met.keep.shape[1]
-        weights = F.pad(met.weights, (0, 1, 0, 1))
-        weights[:, -1, -1] = 1
-        return Reduction(
-            F.pad(met.keep, (0, 1), value=last), weights, group=F.pad(met.group, (0, 1), value=left), made=0
-        )
+        keep, group, share = soft_match(view.size[:, :-1], view.keys[layer][:, :, :-1], importance[:, :-1], r)
+        keep, group = F.pad(keep, (0, 1), value=last), F.pad(group, (0, 1), value=keep.shape[1])
+        return join(keep, group, F.pad(share, (0, 1), value=1.0))
 
 
 def agreement(vision: Tensor, text: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import torch
 
-from prunegrid.reduce.methods.matching import mix, places
+from prunegrid.reduce.methods.matching import join, places
 from prunegrid.reduce.methods.vit_schedule import geometric, staged
 from prunegrid.reduce.ops import top
 from prunegrid.reduce.places import Place, Probe, Site
@@ -85,4 +85,4 @@ class EViT(Reducer):
         share = torch.where(group < 0, a * view.valid, 1.0)
         fused = keep.new_full((len(keep), 1), -1)
         keep = torch.cat([keep, fused], 1)
-        return mix(keep, group.masked_fill(group < 0, k), share, view.prefix.shape[1], made=1)
+        return join(keep, group.masked_fill(group < 0, k), share, made=1)

@@ -1,4 +1,4 @@
-"""What merging methods share: from "who joins whom, with what share" to the mixing weights of a reduction."""
+"""What merging methods share: from "who joins whom, with what share" to the mixing of a reduction."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prunegrid.reduce.view import Reduction
+from prunegrid.reduce.view import Bags, Reduction
 
 
 def mix(keep: Tensor, group: Tensor, share: Tensor, prefix: int, made: int = 0) -> Reduction:
@@ -19,6 +19,15 @@ def mix(keep: Tensor, group: Tensor, share: Tensor, prefix: int, made: int = 0) 
     weights = share.new_zeros(*keep.shape, group.shape[1])
     weights.scatter_(1, group.clamp_min(0)[:, None], (share * live)[:, None])
     return Reduction(keep, weights=F.pad(weights, (prefix, 0)), group=group, made=made)
+
+
+def join(keep: Tensor, group: Tensor, share: Tensor, made: int = 0) -> Reduction:
+    """As `mix` where every token goes to a survivor (no group -1) and prefixes to none: bags instead of rows of n x N,
+    so that mixing costs N x D."""
+    order = group.argsort(dim=1, stable=True)
+    slots = torch.arange(keep.shape[1], device=keep.device).repeat(len(keep), 1)
+    start = torch.searchsorted(group.gather(1, order), slots)
+    return Reduction(keep, group=group, made=made, bags=Bags(order, share.gather(1, order), start))
 
 
 def places(keep: Tensor, count: int) -> Tensor:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from prunegrid.reduce.ops import first
+from prunegrid.reduce.ops import rows
 from prunegrid.reduce.places import Place, Probe, Site
 from prunegrid.reduce.reducer import Reducer
-from prunegrid.reduce.view import Reduction, TokenView
+from prunegrid.reduce.view import Bags, Reduction, TokenView
 
 Variant = Literal["released", "paper"]
 
@@ -86,21 +85,23 @@ class Merging(Reducer):
 
     def outliers(self, a: Tensor, valid: Tensor) -> Tensor:
         """[B] int: how many patches lie above the upper fence; at least `minimum`. a, valid [B, N]."""
-        spread = a.masked_fill(~valid, torch.nan)
         if self.ratio == "batch":
-            q1, q3 = torch.nanquantile(
-                spread.flatten(), torch.tensor([0.25, 0.75], device=a.device, dtype=a.dtype)
-            )
-            share = ((a > q3 + self.fence * (q3 - q1)) & valid).sum() / valid.sum()
-            counts = (
-                valid.sum(1) * share + 1e-4
-            ).long()  # int(N * share), safe from rounding below the integer
+            bar = self._upper(a.flatten()[None], valid.flatten()[None])
+            share = ((a > bar) & valid).sum() / valid.sum()
+            # int(N * share), safe from rounding below the integer
+            counts = (valid.sum(1) * share + 1e-4).long()
         else:
-            q1, q3 = torch.nanquantile(
-                spread, torch.tensor([0.25, 0.75], device=a.device, dtype=a.dtype), dim=1
-            )
-            counts = ((a > (q3 + self.fence * (q3 - q1))[:, None]) & valid).sum(1)
+            counts = ((a > self._upper(a, valid)) & valid).sum(1)
         return counts.clamp_min(self.minimum)
+
+    def _upper(self, a: Tensor, valid: Tensor) -> Tensor:
+        """[B, 1] the upper fence, with linear interpolation between ranks; one sort."""
+        ranked = a.masked_fill(~valid, torch.inf).sort(1).values
+        last = (valid.sum(1, keepdim=True) - 1).clamp_min(0)
+        place = torch.tensor([[0.25, 0.75]], device=a.device, dtype=a.dtype) * last
+        low = place.floor().long()
+        q = ranked.gather(1, low).lerp(ranked.gather(1, torch.minimum(low + 1, last)), place - low)
+        return q[:, 1:] + self.fence * (q[:, 1:] - q[:, :1])
 
     def finish(
         self, view: TokenView, a: Tensor, keep: Tensor, valid: Tensor, note: dict[str, Tensor], ragged: bool
@@ -112,65 +113,61 @@ class Merging(Reducer):
             keep, valid = keep.gather(1, order), valid.gather(1, order)
         if not self.merge:
             return Reduction(keep, valid=valid, note=note, ragged=ragged)
-        weights, rest = self.weights(view, a, keep, valid)
-        if self.remainder:  # right behind the last selected token of each image
-            end = valid.sum(1)
-            weights, keep, valid = _append(weights, rest, keep, valid, end)
-        pad = weights.new_zeros(*weights.shape[:2], view.prefix.shape[1])
-        made = int(bool(self.remainder))
-        weights = torch.cat([pad, weights], -1)
-        return Reduction(keep, weights, valid, note=note, ragged=ragged, made=made)
+        bags = self.bags(view, a, keep, valid)
+        if self.remainder:  # a new token behind all others
+            keep = torch.cat([keep, torch.full_like(keep[:, :1], -1)], 1)
+            valid = torch.cat([valid, torch.ones_like(valid[:, :1])], 1)
+        return Reduction(
+            keep, valid=valid, note=note, ragged=ragged, made=int(bool(self.remainder)), bags=bags
+        )
 
-    def weights(self, view: TokenView, a: Tensor, keep: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Mixing weights [B, n, N] and the remainder's [B, N].
+    def bags(self, view: TokenView, a: Tensor, keep: Tensor, valid: Tensor) -> Bags:
+        """A bag for each centre: itself and its nearest tokens; and one for the remainder.
 
         Candidates are the selected ENTRIES (a token that was selected twice is there twice) and the complement.
         The released complement has N - n entries: each duplicate pushes out the smallest unselected index.
         """
+        batch, count = a.shape
+        rest = self._complement(keep, valid, view.valid)
+        tokens = torch.arange(count, device=keep.device).expand(batch, -1)
+        entries = torch.cat([keep, tokens], 1)[:, None].expand(-1, keep.shape[1], -1)  # [B, n, n + N]
+        alive = torch.cat([valid & (self.neighbours == "all"), rest], 1)
+        near = self._near(view, keep).gather(2, entries).masked_fill(~alive[:, None], -torch.inf)
+        near.diagonal(dim1=1, dim2=2).fill_(-torch.inf)  # a centre is no neighbour of itself
+        best = near.topk(min(self.k, near.shape[2]), dim=-1, sorted=False)
+        source = entries.gather(2, best.indices)
+        share = a.gather(1, source.flatten(1)).view(source.shape) * (best.values > -torch.inf)
+        if self.centre:
+            source = torch.cat([keep[..., None], source], 2)
+            share = torch.cat([torch.ones_like(share[..., :1]), share], 2)
+        share = self._normalised(share).flatten(1)
+        start = torch.arange(keep.shape[1], device=keep.device) * source.shape[2]
+        source = source.flatten(1)
+        if self.remainder:
+            start = torch.cat([start, start.new_full((1,), source.shape[1])])
+            source = torch.cat([source, tokens], 1)
+            share = torch.cat([share, self._normalised(a * rest)], 1)
+        return Bags(source, share, start.expand(batch, -1))
+
+    def _normalised(self, share: Tensor) -> Tensor:
+        return share / share.sum(-1, keepdim=True).clamp_min(1e-12) if self.normalise else share
+
+    def _near(self, view: TokenView, keep: Tensor) -> Tensor:
+        """[B, n, N] similarity of the centres' keys to all keys; cosine: up to a factor per centre, which changes no
+        order."""
         assert self.layer is not None
         keys = view.keys[self.layer].float().transpose(1, 2).flatten(2)  # [B, N, C]
-        keys = F.normalize(keys, dim=-1) if self.similarity == "cosine" else keys
-        batch, count = a.shape
-        times = a.new_zeros(batch, count + 1).scatter_add(
-            1, keep.masked_fill(~valid, count), torch.ones_like(keep, dtype=a.dtype)
-        )[:, :count]
-        rest = self._complement(times, valid, view.valid)
-        entries = torch.cat(
-            [keep, torch.arange(count, device=keep.device).expand(batch, -1)], 1
-        )  # [B, n + N]
-        alive = torch.cat([valid & (self.neighbours == "all"), rest], 1)
-        centre = keys.gather(1, keep[..., None].expand(-1, -1, keys.shape[-1]))
-        near = centre @ keys.transpose(1, 2)  # [B, n, N]
-        near = near.gather(2, entries[:, None].expand(-1, keep.shape[1], -1)).masked_fill(
-            ~alive[:, None], -torch.inf
-        )
-        near.diagonal(dim1=1, dim2=2).fill_(-torch.inf)  # a centre is no neighbour of itself
-        best = near.topk(min(self.k, near.shape[2]), dim=-1)
-        which = entries[:, None].expand(-1, keep.shape[1], -1).gather(2, best.indices)
-        share = a[:, None].expand(-1, keep.shape[1], -1).gather(2, which) * (best.values > -torch.inf)
-        weights = a.new_zeros(batch, keep.shape[1], count).scatter_add(2, which, share)
-        if self.centre:
-            weights = weights.scatter_add(2, keep[..., None], torch.ones_like(keep[..., None], dtype=a.dtype))
-        remainder = a * rest
-        if self.normalise:
-            weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-12)
-            remainder = remainder / remainder.sum(-1, keepdim=True).clamp_min(1e-12)
-        return weights, remainder
+        near = rows(keys, keep) @ keys.transpose(1, 2)
+        if self.similarity == "cosine":
+            near = near / torch.linalg.vector_norm(keys, dim=-1).clamp_min(1e-12)[:, None]
+        return near
 
     @staticmethod
-    def _complement(times: Tensor, valid: Tensor, real: Tensor) -> Tensor:
+    def _complement(keep: Tensor, valid: Tensor, real: Tensor) -> Tensor:
         """bool [B, N]: unselected tokens, less the smallest ones, one per duplicate."""
-        unselected = (times == 0) & real
-        duplicates = valid.sum(1) - (times > 0).sum(1)
+        batch, count = real.shape
+        # A spill column takes what is not there.
+        chosen = real.new_zeros(batch, count + 1).scatter(1, keep.masked_fill(~valid, count), True)[:, :count]
+        unselected = real & ~chosen
+        duplicates = valid.sum(1) - chosen.sum(1)
         return unselected & (unselected.long().cumsum(1) > duplicates[:, None])
-
-
-def _append(
-    weights: Tensor, row: Tensor, keep: Tensor, valid: Tensor, end: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Put `row` [B, N] as a new token (keep -1) at position end[b] of each sample."""
-    batch, _, count = weights.shape
-    weights = torch.cat([weights, weights.new_zeros(batch, 1, count)], 1)
-    keep = torch.cat([keep, keep[:, :1]], 1).scatter(1, end[:, None], -1)
-    weights = weights.scatter(1, end[:, None, None].expand(-1, 1, count), row[:, None])
-    return weights, keep, first(end + 1, keep.shape[1])

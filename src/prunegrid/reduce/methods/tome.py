@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from prunegrid.reduce.methods.matching import head_mean, mix, within
+from prunegrid.reduce.methods.matching import head_mean, join, within
 from prunegrid.reduce.methods.vit_schedule import capped, executed, geometric, linear, staged
 from prunegrid.reduce.places import Place, Probe, Site
 from prunegrid.reduce.reducer import Host, Reducer, budget, check_budget
@@ -30,7 +30,7 @@ class ToMe(Reducer):
     it over. haurum: the same matching at `stages` blocks, the same share each.
 
     Differs from the official code: the schedule ends at the layer that LLaVA reads, and no CLS goes on. Cost per
-    layer: N^2 / 4 x Dh and n x N x C to mix.
+    layer: N^2 / 4 x Dh and N x C to mix.
     """
 
     keep: int | float = 64
@@ -92,7 +92,7 @@ def bipartite(view: TokenView, keys: Tensor, r: int) -> Reduction:
     group[:, sources] = place
     group[:, targets] = torch.arange(left, left + len(targets), device=keep.device)
     share = view.size / within(group, keep.shape[1], view.size)
-    return mix(keep, group, share, view.prefix.shape[1])
+    return join(keep, group, share)
 
 
 def _every_second(count: int, start: int, view: TokenView) -> Tensor:
