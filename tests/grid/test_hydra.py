@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 from prunegrid.grid.cell import Cell
 from prunegrid.grid.options import GROUPS
 from prunegrid.grid.schema import register
-from prunegrid.grid.study import load, points
+from prunegrid.grid.study import points
+from prunegrid.grid.twin import load
 
 from .project import ROOT, Project
 
@@ -48,7 +49,9 @@ def random_point(rng: random.Random) -> Point:
     """Any reducer on any drawn task, with options of all groups changed at random."""
     point: dict[str, Any] = {"seed": rng.randint(0, 9), "limit": rng.choice([None, 7])}
     for group in GROUPS:
-        name = rng.choice(names(group, "mini_*" if group == "task" else "*"))
+        name = rng.choice(
+            names(group, "mini_*" if group in ("task", "tuning") else "*")
+        )  # whose data are here
         file = ROOT / "conf" / group / f"{name}.yaml"
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
         drawn = {k: other(v, rng) for k, v in values.items() if rng.random() < 0.4}
@@ -103,6 +106,12 @@ def unscaled(cell: Cell, project: Project, point: Point) -> dict[str, Any]:
     return {**cell.reducer, **figures}
 
 
+def unresolved(cell: Cell, written: Mapping[str, Any]) -> dict[str, Any]:
+    """The cell's tuning with the `null`s of its own put back, and without what is found out of data and code."""
+    own = {k: None for k in ("reducer", "seed", "after") if k in written and written[k] is None}
+    return {k: v for k, v in {**cell.tuning, **own}.items() if k in written}
+
+
 SAMPLE = random.Random(0).sample(demo_points(), 20) + [random_point(random.Random(n)) for n in range(30)]
 
 
@@ -110,7 +119,8 @@ SAMPLE = random.Random(0).sample(demo_points(), 20) + [random_point(random.Rando
 def test_a_planned_cell_is_what_hydra_composes(point: Point, shared: Project) -> None:
     cell, whole = shared.cell(**point), composed(overrides(point))
     assert unscaled(cell, shared, point) == whole["reducer"]
-    for part in ("model", "task", "tuning", "decoding", "seed", "limit"):
+    assert unresolved(cell, whole["tuning"]) == whole["tuning"]
+    for part in ("model", "task", "decoding", "seed", "limit"):
         assert getattr(cell, part) == whole[part], part
 
 
