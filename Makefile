@@ -28,8 +28,8 @@ demo: env ## PruMerge's tables in shape on the embedded model, then where to loo
 test: env lint ## lint and all tests but those that need Slurm
 	python -m pytest -m "not slurm" --durations=15
 
-slurm-test: env ## the tests that need a real Slurm, on one set up for them here (apt packages slurm-wlm, munge)
-	python -m pytest -m slurm --durations=15
+slurm-test: env ## the tests that need a real Slurm, on one set up for them here (apt packages slurm-wlm, munge; with accounting slurmdbd, mariadb-server)
+	python -m pytest -m slurm -rs --durations=15
 
 lint: env ## ruff, mypy, snakefmt, snakemake --lint
 	ruff check .
