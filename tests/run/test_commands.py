@@ -146,7 +146,7 @@ def test_an_unknown_cell_suggests_near_ones(project: Project, cell: Cell) -> Non
     with pytest.raises(GridError, match=r"unknown cell 'tiny-randon-mini_pope'.*Did you mean") as caught:
         find(project.results, "tiny-randon-mini_pope")
     assert cell.id() in str(caught.value).split("There are")[0]
-    assert "and 23 more" in str(caught.value)
+    assert str(caught.value).endswith("There are 63")  # too many to list
 
 
 def test_show_prints_configuration_scores_provenance_and_paths(

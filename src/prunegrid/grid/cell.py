@@ -26,6 +26,14 @@ def _without_paths(tuning: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, "after": _without_paths(kept["after"])} if kept.get("after") else kept
 
 
+def check_name(part: str, name: object) -> None:
+    """Raise GridError unless `name` can be a folder's."""
+    if not NAME.fullmatch(str(name)):
+        raise GridError(
+            f"{part} name {name!r} may hold lower-case letters, digits and _ only: it becomes a folder"
+        )
+
+
 @dataclass(frozen=True)
 class Cell:
     """Everything that can change a number is a field; nothing else is.
@@ -47,11 +55,7 @@ class Cell:
 
     def __post_init__(self) -> None:
         for part in ("model", "reducer", "task", "tuning"):
-            name = getattr(self, part).get("name", "")
-            if not NAME.fullmatch(str(name)):
-                raise GridError(
-                    f"{part} name {name!r} may hold lower-case letters, digits and _ only: it becomes a folder"
-                )
+            check_name(part, getattr(self, part).get("name", ""))
 
     def prediction(self) -> dict[str, Any]:
         """What the model's answers depend on: of data their content, wherever it lies."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from prunegrid.grid.cell import Cell
+from prunegrid.grid.cell import Cell, check_name
 from prunegrid.grid.code import accepted, code_hash, module_of
 from prunegrid.grid.data import digests
 from prunegrid.grid.errors import GridError
@@ -30,7 +30,10 @@ def resolve(
     """
     if tuning["name"] == "none":
         return dict(tuning)
+    check_name("tuning", tuning["name"])
     where = f"conf/tuning/{tuning['name']}.yaml"
+    if missing := sorted({"reducer", "seed", "after", "data", "made"} - set(tuning)):
+        raise GridError(f"{where}: {', '.join(missing)} missing; only the tuning `none` does without")
     if tuning["reducer"] is not None:
         reducer = pick("reducer", tuning["reducer"])
         if any(_like(v) for v in reducer.values()):
