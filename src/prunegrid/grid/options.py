@@ -83,7 +83,7 @@ def _as(like: Any, value: Any, where: str) -> Any:
     if (
         isinstance(like, int | float | Mapping)
         and not isinstance(like, bool)
-        and not (number or isinstance(value, Mapping))
+        and not (number or isinstance(value, Mapping) or value == "all")
     ):
-        raise GridError(f"{where}={value!r} must be a number or a figure like {{of: 576, keep: 64}}")
+        raise GridError(f"{where}={value!r} must be a number, `all`, or a figure like {{of: 576, keep: 64}}")
     return float(value) if isinstance(like, float) and number else value

@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from prunegrid.grid import tuning
+from prunegrid.grid import adhoc, tuning, twin
 from prunegrid.grid.builder import Builder
 from prunegrid.grid.cell import Cell, digest
 from prunegrid.grid.code import accepted, code_hash, module_of
 from prunegrid.grid.data import outs
+from prunegrid.grid.errors import GridError
 from prunegrid.grid.options import Options
-from prunegrid.grid.study import Entry, Study, expand, load
+from prunegrid.grid.study import Entry, Study, expand
 
 PREDICT = "prunegrid.run.predict"
 SCORE = "prunegrid.run.score"
 COST = "prunegrid.run.cost"
+ABSENT = "absent"  # in place of the md5 of data that were not added yet
 SOURCE = Path(__file__).resolve().parents[1]
 
 
@@ -33,6 +35,9 @@ class Plan:
     title: str
     rows: list[dict[str, Any]]
     latency: dict[str, Any] | None = None  # what to measure, if anything
+    cost_table: str | None = None
+    unsupported: str | None = None  # why nothing of it can run
+    absent: tuple[str, ...] = ()  # data to add before it can run; of a draft alone
 
     @classmethod
     def read(cls, file: Path) -> Plan:
@@ -41,7 +46,7 @@ class Plan:
 
     @classmethod
     def of(cls, made: Mapping[str, Any]) -> Plan:
-        return cls(made["study"], made["title"], made["cells"], made["latency"])
+        return cls(made["study"], made["title"], made["cells"], made["latency"], made.get("cost_table"))
 
     def by_id(self) -> dict[str, dict[str, Any]]:
         return {row["id"]: row for row in self.rows}
@@ -50,17 +55,55 @@ class Plan:
 def make(root: Path, results: Path, name: str, choose: Mapping[str, Any] | None = None) -> Plan:
     """Plan study `name` of root/conf. Unchanged inputs are answered from results/plan/cache."""
     choose = dict(choose or {})
-    key = digest({"inputs": _inputs(root), "study": name, "choose": choose}, 16)
+    key = digest({"inputs": _inputs(root, results), "study": name, "choose": choose}, 16)
     cached = results / "plan" / "cache" / f"{key}.json"
     if cached.exists():
         made = json.loads(cached.read_text(encoding="utf-8"))
     else:
-        study = load(root / "conf", name)
+        study = study_of(root, results, name)
+        if study.unsupported:
+            raise GridError(f"{study.file}: unsupported: {study.unsupported}")
         builder = Builder(Options.of(root / "conf"), outs(root), choose)
         made = {**_document(study, expand(study, builder), root, builder.outs), "choose": choose}
         write_atomic(cached, json.dumps(made, indent=1))
     made = publish(results, made)
     return Plan.of(made)
+
+
+def draft(root: Path, results: Path, name: str, choose: Mapping[str, Any] | None = None) -> Plan:
+    """As `make`, also before data and models are there, and for a study that cannot run. Nothing is written.
+
+    Ids of cells whose data are `absent` are not those that they will have.
+    """
+    study = study_of(root, results, name)
+    if study.unsupported:
+        return Plan(name, study.title, [], unsupported=study.unsupported)
+    options = Options.of(root / "conf")
+    builder = Builder(options, {**_absent(options), **outs(root)}, dict(choose or {}))
+    made = _document(study, expand(study, builder), root, builder.outs)
+    read = {
+        path
+        for row in made["cells"]
+        for part in (row["cell"], *row["adapters"])
+        for path in part["data"].items()
+    }
+    absent = sorted(path for path, md5 in read if md5 == ABSENT)
+    return replace(Plan.of(made), absent=tuple(absent))
+
+
+def study_of(root: Path, results: Path, name: str) -> Study:
+    """A file of conf/study, the twin of one, or the cells given by hand."""
+    return adhoc.load(results) if name == adhoc.NAME else twin.load(root / "conf", name)
+
+
+def _absent(options: Options) -> dict[str, str]:
+    """Everything that conf/ may read, as if it lay in data.dvc."""
+    read = [
+        yaml.safe_load(f.read_text(encoding="utf-8"))
+        for g in ("task", "tuning")
+        for f in sorted((options.conf / g).glob("*.yaml"))
+    ]
+    return {option["data"]: ABSENT for option in read if option.get("data")}
 
 
 def publish(results: Path, made: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,6 +143,7 @@ def _document(study: Study, entries: Iterable[Entry], root: Path, known: Mapping
         "layout": dict(study.layout),
         "published": dict(study.published),
         "latency": study.latency,
+        "cost_table": study.cost_table,
         "cells": [_row(entry, root, known) for entry in entries],
     }
 
@@ -141,9 +185,10 @@ def score_code(cell: Cell) -> str:
     return code_hash([SCORE, module_of(cell.task["_target_"])])
 
 
-def _inputs(root: Path) -> str:
+def _inputs(root: Path, results: Path) -> str:
     """Digest of everything a plan is made from: configuration, data.dvc, the package's sources."""
-    files = [*sorted((root / "conf").rglob("*.yaml")), root / "data.dvc", *sorted(SOURCE.rglob("*.py"))]
+    configured = [*sorted((root / "conf").rglob("*.yaml")), adhoc.file(results)]
+    files = [*configured, root / "data.dvc", *sorted(SOURCE.rglob("*.py"))]
     return digest([[str(f.name), f.read_text(encoding="utf-8")] for f in files if f.exists()], 16)
 
 

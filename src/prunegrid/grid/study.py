@@ -1,9 +1,19 @@
-"""A study: axes over options -> cells with rows and columns. One yaml per table or figure."""
+"""A study: axes over options -> cells with rows and columns. One yaml per table or figure.
+
+title, source     what it is, and where it was published
+blocks            each: axis -> a choice or a list of them; axes multiply within a block, and blocks add up
+layout            {rows: AXIS or [AXES], columns: ...}: how the table is laid out
+published         the paper's figures (prunegrid.grid.published)
+limit, latency    first questions only; what to measure beside the score
+cost_table        the same table computed without a run: `prunegrid cost-table NAME`
+unsupported       why nothing of it can run, instead of blocks
+mini              what differs in its twin on the embedded model (prunegrid.grid.twin); false: it has none
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -13,13 +23,25 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from prunegrid.grid import published
 from prunegrid.grid.builder import DEFAULTS, Builder
 from prunegrid.grid.cell import NAME, Cell
 from prunegrid.grid.errors import GridError, unknown
 from prunegrid.grid.options import GROUPS
 
-AXES = (*GROUPS, "seed")
-KEYS = {"title", "source", "blocks", "layout", "published", "limit", "latency"}
+AXES = (*GROUPS, "seed", "limit")
+KEYS = {
+    "title",
+    "source",
+    "blocks",
+    "layout",
+    "published",
+    "limit",
+    "latency",
+    "cost_table",
+    "unsupported",
+    "mini",
+}
 # What a study that asks for measured latency may set, and what it gets where it does not.
 LATENCY: Mapping[str, Any] = MappingProxyType(
     {"batch_sizes": (1, 8), "new_tokens": (1, 64), "repeats": 50, "warmup": 5}
@@ -48,22 +70,60 @@ class Study:
     title: str
     source: str | None
     blocks: Sequence[Mapping[str, Any]]
-    layout: Mapping[str, str]
-    published: Mapping[str, Any] = field(default_factory=dict)
+    layout: Mapping[str, str | Sequence[str]]  # several axes: their labels in a row
+    published: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # prunegrid.grid.published says what it may hold
     limit: int | None = None
     latency: Mapping[str, Any] | None = None  # LATENCY's keys; None: nothing is measured
+    cost_table: str | None = None  # the same table computed: `prunegrid cost-table NAME`
+    unsupported: str | None = None  # why nothing of it can run; there are no blocks then
+    mini: Mapping[str, Any] | None = field(
+        default_factory=dict
+    )  # what differs in its twin; None: it has no twin
+    file: str = ""  # as errors name it
 
 
-def load(conf: Path, name: str) -> Study:
-    """Read a study. Unknown names and keys are errors that name the file."""
+def read(conf: Path, name: str) -> Study:
+    """The study of conf/study/<name>.yaml. Unknown names and keys are errors that name the file."""
     known = sorted(p.stem for p in (conf / "study").glob("*.yaml"))
     if not NAME.fullmatch(name) or name not in known:
         raise unknown("study", name, known, "study=")
-    where = f"conf/study/{name}.yaml"
-    raw = _read(conf / "study" / f"{name}.yaml", where)
+    return read_file(conf / "study" / f"{name}.yaml", name, f"conf/study/{name}.yaml")
+
+
+def read_file(file: Path, name: str, where: str) -> Study:
+    """A study in any file; `where` is what errors call it."""
+    raw = _read(file, where)
     for key in set(raw) - KEYS:
         raise unknown("key", key, KEYS, where)
-    blocks = raw.get("blocks")
+    unsupported = raw.get("unsupported")
+    if unsupported is not None and (not isinstance(unsupported, str) or raw.get("blocks")):
+        raise GridError(f"{where}: unsupported is the reason why nothing runs; a study with it has no blocks")
+    layout = {"rows": "reducer", "columns": "task", **(raw.get("layout") or {})}
+    for side in layout:
+        if side not in ("rows", "columns"):
+            raise unknown("side of layout", side, ("rows", "columns"), where)
+        for axis in axes_of(layout, side):
+            if axis not in AXES:
+                raise unknown(f"axis of layout.{side}", axis, AXES, where)
+    return Study(
+        name,
+        raw.get("title", name),
+        raw.get("source"),
+        [] if unsupported else _blocks(raw.get("blocks"), where),
+        layout,
+        published.checked(raw.get("published") or {}, where),
+        raw.get("limit"),
+        _latency(raw["latency"], where) if "latency" in raw else None,
+        raw.get("cost_table"),
+        unsupported,
+        None if raw.get("mini") is False else raw.get("mini") or {},
+        where,
+    )
+
+
+def _blocks(blocks: Any, where: str) -> list[Mapping[str, Any]]:
     if not isinstance(blocks, list) or not blocks or not all(isinstance(b, Mapping) for b in blocks):
         raise GridError(f"{where}: blocks must be a list of at least one mapping of axes {', '.join(AXES)}")
     for block in blocks:
@@ -72,22 +132,13 @@ def load(conf: Path, name: str) -> Study:
                 raise unknown("axis", axis, AXES, where)
             if choices is None or choices == []:
                 raise GridError(f"{where}: the axis {axis} is empty; give it a choice or take it out")
-    layout = {"rows": "reducer", "columns": "task", **(raw.get("layout") or {})}
-    for side, axis in layout.items():
-        if side not in ("rows", "columns"):
-            raise unknown("side of layout", side, ("rows", "columns"), where)
-        if axis not in AXES:
-            raise unknown(f"axis of layout.{side}", axis, AXES, where)
-    return Study(
-        name,
-        raw.get("title", name),
-        raw.get("source"),
-        blocks,
-        layout,
-        raw.get("published") or {},
-        raw.get("limit"),
-        _latency(raw["latency"], where) if "latency" in raw else None,
-    )
+    return blocks
+
+
+def axes_of(layout: Mapping[str, str | Sequence[str]], side: str) -> tuple[str, ...]:
+    """The axes that name the rows or the columns."""
+    given = layout[side]
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _latency(given: Any, where: str) -> dict[str, Any]:
@@ -135,25 +186,35 @@ def _short(value: Any) -> str:
     return str(value)
 
 
+def place(study: Study, point: Mapping[str, Any], side: str) -> str:
+    """The row or column of a point: the labels of the layout's axes. Only the first one is named by default."""
+    first, *others = axes_of(study.layout, side)
+    parts = [_named(first, point.get(first, DEFAULTS.get(first, "")))]
+    parts += [_named(axis, point[axis]) for axis in others if point.get(axis) is not None]
+    return ", ".join(filter(None, parts))
+
+
+def _named(axis: str, choice: Any) -> str:
+    return label(choice) if axis in GROUPS or axis == "seed" else f"{axis} {choice}"
+
+
 def points(study: Study, choose: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Every point of every block's axes; `choose` replaces whole axes (model=...)."""
     for block in study.blocks:
         axes = {a: block[a] if isinstance(block.get(a), list) else [block[a]] for a in AXES if a in block}
         axes |= {a: [v] for a, v in choose.items() if a in AXES}
         for values in itertools.product(*axes.values()):
-            yield {**dict(zip(axes, values, strict=True)), "limit": study.limit}
+            yield {"limit": study.limit, **dict(zip(axes, values, strict=True))}
 
 
 def expand(study: Study, builder: Builder) -> list[Entry]:
     """The study's cells, equal ones once, each with its baseline and its blind twin (added where they are missing)."""
-    where = f"conf/study/{study.name}.yaml"
+    where = study.file
     entries: dict[tuple[str, str, str], Entry] = {}
     support: dict[str, Entry] = {}
     for point in points(study, builder.choose):
         cell, like = builder.cell(point, where)
-        row, column = (
-            label(point.get(study.layout[k], DEFAULTS.get(study.layout[k], ""))) for k in ("rows", "columns")
-        )
+        row, column = (place(study, point, side) for side in ("rows", "columns"))
         base: dict[str, str] = {}
         for name in ("none", "blind"):
             other, _ = builder.cell({**point, "reducer": name, "seed": 0}, where)
@@ -170,28 +231,9 @@ def expand(study: Study, builder: Builder) -> list[Entry]:
             base["none"],
             base["blind"],
             budget,
-            _published(study, cell, row, column),
+            published.value(study.published, cell.model, row, column),
         )
-    _check_published(study, entries.values(), where)
+    if "model" not in builder.choose:
+        published.check_places(study.published, {(e.row, e.column) for e in entries.values()}, where)
     shown = {entry.cell.id() for entry in entries.values()}
     return [*entries.values(), *(e for key, e in support.items() if key not in shown)]
-
-
-def _check_published(study: Study, entries: Iterable[Entry], where: str) -> None:
-    """A published number stands beside a row and a column that the table has."""
-    entries = list(entries)
-    rows, columns = {e.row for e in entries}, {e.column for e in entries}
-    for row, values in (study.published.get("values") or {}).items():
-        if row not in rows:
-            raise unknown("row", row, rows, f"{where}: published.values")
-        for column in values or {}:
-            if column not in columns:
-                raise unknown("column", column, columns, f"{where}: published.values.{row}")
-
-
-def _published(study: Study, cell: Cell, row: str, column: str) -> float | None:
-    """The paper's number, only where this cell's model is the published one."""
-    if study.published.get("model") != cell.model.get("published"):
-        return None
-    value = ((study.published.get("values") or {}).get(row) or {}).get(column)
-    return None if value is None else float(value)
