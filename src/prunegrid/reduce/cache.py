@@ -61,6 +61,9 @@ class CacheSide:
         self.sites: dict[int, list[Site]] = {}
         self.held: dict[int, Held] = {}
         self.notes: dict[str, Tensor] = {}
+        self._most: dict[
+            int, int
+        ] = {}  # known without asking the device: no sample holds more tokens in scope
         self._dense: dict[int, bool] = {}  # no padding in this layer's cache: it needs no mask
         self._lengths: dict[
             int, list[Tensor]
@@ -90,17 +93,26 @@ class CacheSide:
             else:
                 self.held[layer] = self.held[layer].grown(kwargs["position_ids"])
             for site in self.sites.get(layer, ()):
+                self._count(site, layer)
                 self._evict(site, layer, cache.layers[layer])
             if layer in self.sites:
                 self._lengths.setdefault(layer, []).append(self.held[layer].valid.float().sum(2).mean(1))
 
         return hook
 
+    def _count(self, site: Site, layer: int) -> None:
+        """Every step adds one token, text, to all samples."""
+        rows, everything = self.language.rows[layer], site.scope == "all"
+        if self.language.step == 0:
+            self._most[layer] = max(rows.held if everything else rows.seen)
+        else:
+            self._most[layer] += everything
+
     def _evict(self, site: Site, layer: int, slot: Any) -> None:
         """Ask the reducer, then drop what it drops from the cache and from what is held."""
         held = self.held[layer]
         scope = held.valid if site.scope == "all" else held.valid & held.visual
-        count = int(scope.sum(2).max())
+        count = self._most[layer]
         if count == 0:
             return
         columns = (~scope).to(torch.int8).argsort(dim=2, stable=True)[:, :, :count]  # [B, h, N]
@@ -116,6 +128,7 @@ class CacheSide:
         check(Reduction(r.keep, valid=r.valid), len(slot.keys), count, who)
         self.notes.update(r.note)
         keep = r.keep if r.keep.dim() == 3 else r.keep[:, None]
+        self._most[layer] = keep.shape[2]
         heads = slot.keys.shape[1]
         if keep.shape[1] not in (1, heads):
             raise ValueError(

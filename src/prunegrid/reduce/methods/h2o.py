@@ -19,13 +19,12 @@ from prunegrid.shape import ModelShape
 @dataclass
 class Hitters:
     """One layer's memory. scores [B, Hkv, n]: attention that each held token has received so far, in the order
-    of the cache, 0 behind a sample's last; heavy, recent [B]; most, least: of heavy + recent over the batch."""
+    of the cache, 0 behind a sample's last; heavy, recent [B]; most: of heavy + recent over the batch."""
 
     scores: Tensor
     heavy: Tensor
     recent: Tensor
     most: int
-    least: int
 
 
 @dataclass
@@ -93,17 +92,18 @@ class H2O(Reducer):
             memory = state.layers[site.layer]
             # In scope, the cache holds what was kept, in order, then this step's token.
             memory.scores = F.pad(memory.scores, (0, received.shape[2] - memory.scores.shape[2])) + received
-        if received.shape[2] <= memory.least:
+        # Where no one exceeds its budget, as far as that is known without asking the device: shares of two prompts, each
+        # rounded down, may leave the shorter one over its own.
+        numbers = isinstance(self.heavy, int) and isinstance(self.recent, int)
+        if (numbers and received.shape[2] <= memory.most) or (view.step > 0 and self.scope == "visual"):
             return None
         return self._evict(memory, valid)
 
     def _begin(self, received: Tensor, valid: Tensor) -> Hitters:
-        """Budgets follow from the prompt's length; the one time that numbers leave the device."""
-        length = valid[:, 0].sum(1)
-        heavy, recent = (_tokens(x, length) for x in (self.heavy, self.recent))
-        total = heavy + recent
-        most, least = torch.stack((total.max(), total.min())).tolist()
-        return Hitters(received, heavy, recent, most, least)
+        """Budgets follow from the prompt's length; the longest one, which fills the view, has the greatest."""
+        heavy, recent = (_tokens(x, valid[:, 0].sum(1)) for x in (self.heavy, self.recent))
+        most = sum(x if isinstance(x, int) else int(valid.shape[2] * x) for x in (self.heavy, self.recent))
+        return Hitters(received, heavy, recent, most)
 
     def _evict(self, memory: Hitters, valid: Tensor) -> Reduction:
         scores = memory.scores

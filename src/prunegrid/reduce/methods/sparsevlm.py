@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from prunegrid.reduce.methods.dpc import dpc_knn
@@ -98,7 +97,9 @@ class SparseVLM(Reducer):
         again = order[:, count : count + t]
         live = first(recycled, t)
         member = dpc_knn(gather(view.tokens, again), live, clusters, c)
-        inside = F.one_hot(member, c).transpose(1, 2) * live[:, None]  # [B, c, t]
+        inside = (member[:, None] == torch.arange(c, device=member.device)[:, None]) & live[
+            :, None
+        ]  # [B, c, t]
         mean = inside / inside.sum(2, keepdim=True).clamp_min(1)
         weights = score.new_zeros(batch, count + c, width)
         weights[:, :count].scatter_(2, best[..., None], 1.0)
