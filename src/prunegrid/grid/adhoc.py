@@ -65,7 +65,7 @@ def point(words: Sequence[str]) -> dict[str, Any]:
         if group not in picked:
             raise GridError(f"{group}.{next(iter(values))}: say which {group} it belongs to: {group}=NAME")
         picked[group] = {picked[group]: values}
-    return picked
+    return {axis: choice for axis, choice in picked.items() if choice is not None}
 
 
 def _parsed(word: str) -> tuple[str, Any]:

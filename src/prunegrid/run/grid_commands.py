@@ -123,7 +123,8 @@ def _show(arguments: argparse.Namespace) -> None:
             print(f"\n# {title}: {file}\n{yaml.safe_dump(found, sort_keys=False).rstrip()}")
 
 
-def _score_of(results: Path, cell: str) -> str:
+def score_of(results: Path, cell: str) -> str:
+    """A cell's headline score, or `none`."""
     file = results / "cells" / cell / "score.json"
     if not file.exists():
         return "none"
@@ -144,7 +145,7 @@ def _rerun(arguments: argparse.Namespace) -> int:
     others = {f.parent.name for f in (arguments.results / "tracked").glob(f"*/{cell}.json")} - {study}
     tracked = [f"results/tracked/{name}/{cell}.json" for name in (study, *sorted(others))]
     made = yaml.safe_load((arguments.results / "cells" / cell / "cell.yaml").read_text(encoding="utf-8"))
-    before, records = _score_of(arguments.results, cell), f"predictions/{made['prediction']}/records.jsonl"
+    before, records = score_of(arguments.results, cell), f"predictions/{made['prediction']}/records.jsonl"
     _keep_old(arguments.results / "predictions" / made["prediction"])
     # As when the study was planned.
     chosen = [f"{key}={value}" for key, value in plan.get("choose", {}).items()]
@@ -159,7 +160,7 @@ def _rerun(arguments: argparse.Namespace) -> int:
     for name in others:  # the study itself is brought up to date by the run's end
         if is_behind(arguments.results, name):
             refresh(arguments.results, name, arguments.store)
-    print(f"{cell}: {before} -> {_score_of(arguments.results, cell)}")
+    print(f"{cell}: {before} -> {score_of(arguments.results, cell)}")
     return code
 
 

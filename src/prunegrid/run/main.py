@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prunegrid.grid.errors import GridError
 from prunegrid.run import (
+    cell_command,
     data_commands,
     doctor,
     grid_commands,
@@ -27,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--results", type=Path, default=None, help="the results folder (default: ROOT/results)")
     commands = made.add_subparsers(dest="command", required=True)
     grid_commands.add(commands)
+    cell_command.add(commands)
     stages.add(commands)
     data_commands.add(commands)
     model_commands.add(commands)

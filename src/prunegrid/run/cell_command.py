@@ -1,0 +1,63 @@
+"""The command `cell`: one cell by hydra overrides, through the same DAG as every study's."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prunegrid.grid import adhoc
+from prunegrid.grid.builder import Builder
+from prunegrid.grid.data import outs
+from prunegrid.grid.options import Options
+from prunegrid.grid.plan import make, write_atomic
+from prunegrid.run.grid_commands import score_of
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    cell = commands.add_parser("cell", help="run one cell that stands in no study, given by hydra overrides")
+    cell.add_argument(
+        "overrides",
+        nargs="+",
+        help="GROUP=NAME GROUP.OPTION=VALUE seed=N limit=N: reducer=ivtp reducer.tau=0.15",
+    )
+    cell.add_argument("--profile", default="workflow/profiles/local", help="Snakemake profile to run it with")
+    cell.add_argument("--store", default="sqlite:///mlflow.db", help="where MLflow keeps its runs")
+    cell.add_argument("--dry-run", action="store_true", help="say what would run, run nothing")
+    cell.set_defaults(run=_cell)
+
+
+def given(root: Path, results: Path, words: list[str]) -> str:
+    """Put a cell into the study of cells given by hand, plan that; returns the cell's id. Raises GridError before
+    anything is written if the words are no cell."""
+    point = adhoc.point(words)
+    cell, _ = Builder(Options.of(root / "conf"), outs(root)).cell(point, " ".join(words))
+    study = yaml.safe_dump(adhoc.document(results, point), sort_keys=False)
+    write_atomic(adhoc.file(results), study)
+    make(root, results, adhoc.NAME)
+    return cell.id()
+
+
+def _cell(arguments: argparse.Namespace) -> int:
+    from prunegrid.run.wrapup import refresh
+
+    results = arguments.results
+    cell = given(arguments.root, results, arguments.overrides)
+    command = [
+        sys.executable, "-m", "snakemake", "--directory", str(arguments.root), "--snakefile",
+        str(arguments.root / "Snakefile"), "--profile", arguments.profile, *["--dry-run"][: arguments.dry_run],
+        "--config", f"study={adhoc.NAME}", f"mlflow={arguments.store}", "--",
+        f"results/tracked/{adhoc.NAME}/{cell}.json",
+    ]  # fmt: skip
+    print(" ".join(command), flush=True)
+    code = subprocess.run(command, check=False).returncode
+    if not arguments.dry_run:
+        if not (results / "studies" / adhoc.NAME / "index.html").exists():  # later ones are the run's end's
+            refresh(results, adhoc.NAME, arguments.store)
+        print(f"{cell}: {score_of(results, cell)}")
+    return code
