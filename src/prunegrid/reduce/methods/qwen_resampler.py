@@ -84,9 +84,17 @@ class QwenResampler(Learned):
             raise ValueError(f"QwenResampler: width={self.width!r} must be 'vision' or 'llm'")
 
     def sites(self, shape: ModelShape) -> Sequence[Site]:
+        self._check(shape)
         return (Site(Place.PROJECTOR),)
 
+    def _check(self, shape: ModelShape) -> None:
+        if self.side > shape.vision.side:
+            raise ValueError(
+                f"QwenResampler: side={self.side} is more than the {shape.vision.side} patches per side that there are"
+            )
+
     def build(self, shape: ModelShape) -> nn.Module:
+        self._check(shape)
         direct = self.width == "llm"
         width = shape.projector.outputs if direct else shape.projector.inputs
         return Resampled(Resampler(self.side, shape.projector.inputs, width), direct)

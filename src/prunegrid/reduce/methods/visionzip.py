@@ -39,7 +39,7 @@ class VisionZip(Reducer):
     def __post_init__(self) -> None:
         if self.contextual < 0 or self.keep <= self.contextual:
             raise ValueError(
-                f"VisionZip: keep={self.keep} must exceed contextual={self.contextual}, which must not be negative: "
+                f"VisionZip: keep={self.keep} must exceed contextual={self.contextual} (at least 0): "
                 "CLS and the dominant patches are the rest"
             )
 
