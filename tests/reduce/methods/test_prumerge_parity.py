@@ -72,7 +72,7 @@ def batches(patches: int) -> list[list[inputs.Image]]:
 
 @pytest.mark.parametrize("patches", [144, 576])
 @pytest.mark.parametrize("order", ["score", "raster"])
-@pytest.mark.parametrize("k", [5, 32])
+@pytest.mark.parametrize("k", [5, 10, 20, 32])
 def test_released_equals_the_loop(patches: int, order: str, k: int) -> None:
     name = {"score": "descending", "raster": "raster"}[order]
     for images in batches(patches):
