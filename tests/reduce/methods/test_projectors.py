@@ -167,7 +167,7 @@ def test_untrained_weights_are_refused_unless_wanted(model: Any, tmp_path: Path)
         with pytest.raises(ValueError, match="there are no weights; give weights=FILE, or untrained=true"):
             ReducedVLM(model, kind())
     with pytest.raises(ValueError, match="is no file"):
-        ReducedVLM(model, QwenResampler(weights=str(tmp_path / "none.pt")))
+        ReducedVLM(model, QwenResampler(side=2, weights=str(tmp_path / "none.pt")))
 
 
 def test_random_weights_are_the_same_every_time_and_disturb_no_draw(model: Any) -> None:
