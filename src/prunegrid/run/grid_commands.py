@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import yaml
 
 from prunegrid.grid import tuning
 from prunegrid.grid.errors import GridError, unknown
-from prunegrid.grid.plan import make
+from prunegrid.grid.plan import draft, make
 from prunegrid.run.files import read_json
 from prunegrid.run.state import state
 
@@ -23,6 +24,8 @@ def add(commands: Any) -> None:
     """Add the grid commands to the parser."""
     plan = _study(commands, "plan", _plan, "write a study's cells")
     plan.add_argument("--json", action="store_true")
+    plan.add_argument("--model", help="instead of the study's models")
+    plan.add_argument("--hardware", help="estimate the hours on it: a file of conf/hardware")
     ls = _study(commands, "ls", _ls, "list a study's cells with their state")
     ls.add_argument("--json", action="store_true", help="machine-readable")
     show = commands.add_parser("show", help="configuration, provenance, scores and paths of a cell")
@@ -59,7 +62,13 @@ def _rows(arguments: argparse.Namespace, study: str) -> list[dict[str, Any]]:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    rows = _rows(arguments, arguments.study)
+    """With --hardware an estimate, also of what cannot run yet, and nothing is written."""
+    if arguments.hardware:
+        _estimate(arguments)
+        return
+    chosen = {"model": arguments.model, "limit": arguments.limit}
+    choose = {k: v for k, v in chosen.items() if v is not None}
+    rows = make(arguments.root, arguments.results, arguments.study, choose).rows
     if arguments.json:
         print(json.dumps(rows, indent=1))
         return
@@ -67,6 +76,24 @@ def _plan(arguments: argparse.Namespace) -> None:
     print(
         f"{arguments.study}: {len(rows)} cells, {len(predictions)} predictions; written to {arguments.results}/cells"
     )
+
+
+def _estimate(arguments: argparse.Namespace) -> None:
+    from prunegrid.run.estimate import estimate
+
+    chosen = {"model": arguments.model, "limit": arguments.limit}
+    choose = {k: v for k, v in chosen.items() if v is not None}
+    plan = draft(arguments.root, arguments.results, arguments.study, choose)
+    if plan.unsupported:
+        print(f"{arguments.study}: unsupported: {plan.unsupported}")
+        return
+    found = estimate(plan, arguments.root, arguments.hardware)
+    if arguments.json:
+        print(json.dumps({**asdict(found), "absent": plan.absent}, indent=1))
+        return
+    print(f"{arguments.study}: {plan.title}", *found.lines(), sep="\n  ")
+    if plan.absent:
+        print(f"  to add first: {', '.join(plan.absent)}")
 
 
 def _ls(arguments: argparse.Namespace) -> None:
