@@ -191,4 +191,6 @@ def test_impossible_sides_name_the_range(reducer: Learned, message: str) -> None
 
 def test_a_missing_question_is_refused(model: Any) -> None:
     with pytest.raises(ValueError, match="reads the question: 0 prompts were given for 2 pictures"):
-        lab.answer(model, METHODS[3][0], lab.batch())
+        ReducedVLM(model, METHODS[3][0]).generate(
+            lab.batch(), ids=["0", "1"], max_new_tokens=1, do_sample=False
+        )
