@@ -37,7 +37,7 @@ class Record:
     def logits(self, rows: Tensor) -> Tensor:
         """[B, H, R, K] fp32 masked logits of the query rows [R] or [B, R] (indices into Q)."""
         query = self._pick(self.query, rows)
-        logits = (query.float() @ self.key.float().transpose(-1, -2)) * self.scaling
+        logits = (query.float() * self.scaling) @ self.key.float().transpose(-1, -2)
         if self.bias is not None:
             logits = logits + self._pick_mask(self.bias, rows)
         if self.causal:  # as SDPA means it: query i sees keys 0 to i
@@ -65,7 +65,8 @@ class Record:
         """(query indices [R], attention [B, H, R, K]) of all queries; padded ones look at no real key."""
         for start in range(0, self.query.shape[2], BLOCK):
             rows = torch.arange(start, min(start + BLOCK, self.query.shape[2]), device=self.key.device)
-            weights = soft(self.logits(rows))
+            logits = self.logits(rows)
+            weights = logits.softmax(-1) if self.mask is None else soft(logits)  # without one no row is empty
             if self.mask is not None and self.mask.shape[2] == 1 and self.query.shape[2] == self.key.shape[2]:
                 # One key mask for all queries, as in a ragged ViT batch: padded queries are known by it.
                 weights = weights * self.mask.transpose(2, 3)[:, :, rows]
