@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from prunegrid.grid.errors import GridError
@@ -78,11 +79,17 @@ class Cell:
         return path
 
     def prediction_id(self) -> str:
-        return f"{self.label}-{digest(self.prediction())}"
+        return self._ids[0]
 
     def id(self) -> str:
         """Prediction and scorer: a new scorer version costs no GPU hour."""
-        return f"{self.label}-{digest({**self.prediction(), 'version': self.version})}"
+        return self._ids[1]
+
+    @cached_property
+    def _ids(self) -> tuple[str, str]:
+        whole = self.prediction()
+        scored = digest({**whole, "version": self.version})
+        return f"{self.label}-{digest(whole)}", f"{self.label}-{scored}"
 
     def adapter_id(self) -> str | None:
         """What is trained for this cell, if anything: model, tuning with its reducer and seed, data, code."""
