@@ -131,6 +131,9 @@ def test_published_only_for_the_published_model(root: Path) -> None:
         root, model="llava15_13b", published={TOPK: 76.3}, head={"published": source}
     )
     assert not summary(root).has_published
+    both = {**source, "model": ["llava15_7b", "llava15_13b"]}
+    synthetic.write_study(root, model="llava15_13b", published={TOPK: 76.3}, head={"published": both})
+    assert summary(root).has_published
     synthetic.write_study(root, model="llava15_7b", published={TOPK: 76.3}, head={"published": source})
     assert summary(root).fields[TOPK].published == 76.3
     assert cells[0]["model"] == "llava15_13b"

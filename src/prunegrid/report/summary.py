@@ -161,10 +161,11 @@ def _state(cells: Sequence[Cell]) -> FieldState:
 
 
 def _published(cell: Cell, study: Study) -> float | None:
-    """The paper's number, only where this cell's model is the one that the paper measured."""
-    measured = (study.plan.get("published") or {}).get("model")
+    """The paper's number, only where this cell's model is one that the paper measured."""
+    said = (study.plan.get("published") or {}).get("model")
+    measured = {said} if isinstance(said, str) else set(said or ())
     own = (cell.config.get("model") or {}).get("published") or cell.model
-    if is_mini(cell.model) or (measured is not None and measured not in (own, cell.model)):
+    if is_mini(cell.model) or (measured and not measured & {own, cell.model}):
         return None
     return number(cell.planned.get("published"))
 

@@ -33,9 +33,7 @@ def add(commands: Any) -> None:
     show.set_defaults(run=_show)
     rerun = commands.add_parser("rerun", help="compute one cell again and print old -> new")
     rerun.add_argument("cell", help="a cell id, or the beginning of one")
-    rerun.add_argument(
-        "--profile", default="workflow/profiles/local", help="Snakemake profile to run it with"
-    )
+    rerun.add_argument("--profile", default="workflow/profiles/local", help="Snakemake profile to run it")
     rerun.add_argument("--study", default=None, help="a study that holds it (default: found)")
     rerun.add_argument("--store", default="sqlite:///mlflow.db", help="where MLflow keeps its runs")
     rerun.set_defaults(run=_rerun)
