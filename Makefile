@@ -7,7 +7,7 @@ export TRANSFORMERS_VERBOSITY ?= error
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help env demo test lint format slurm-test report
+.PHONY: help env data demo test lint format slurm-test report
 
 help:
 	@grep -E '^# make|^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -22,10 +22,13 @@ help:
 
 env: .venv/.ready ## the environment
 
+data: env ## scenes and mini weights, from the remote in this repository
+	dvc pull --quiet
+
 demo: env ## PruMerge's tables in shape on the embedded model, then where to look
 	snakemake --profile workflow/profiles/local
 
-test: env lint ## lint and all tests but those that need Slurm
+test: env lint data ## lint and all tests but those that need Slurm
 	python -m pytest -m "not slurm" --durations=15
 
 slurm-test: env ## the tests that need a real Slurm, on one set up for them here (apt packages slurm-wlm, munge; with accounting slurmdbd, mariadb-server)

@@ -33,6 +33,7 @@ rule all:
     input:
         f"results/studies/{STUDY}/index.html",
         tracked_cells(),
+        scores(),
     localrule: True
 
 

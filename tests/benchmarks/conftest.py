@@ -26,8 +26,8 @@ NAMES = sorted({Path(d).name for d in DATA if d.startswith("data/bench/")} - VID
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """Where every benchmark has the fixtures' number of rows."""
-    for name in NAMES:
-        module = data_add._benchmark(f"data/bench/{name}")
+    modules = {name: data_add._benchmark(f"data/bench/{name}") for name in NAMES}  # all before one is changed
+    for name, module in modules.items():
         monkeypatch.setattr(module, "COUNTS", {ROWS.get(name, 3): "made for tests"})
     return Project.at(tmp_path / "project")
 

@@ -116,7 +116,10 @@ def test_a_model_key_of_the_wrong_type_or_name_is_refused(line: str, complaint: 
         Options.of(tmp_path).get("model", "odd", "here")
 
 
-@pytest.mark.parametrize("name", names("study"))
+# Studies of models and data that are fetched are planned by tests/test_studies.py.
+@pytest.mark.parametrize(
+    "name", ["demo", "smoke", "lora", *(n for n in names("study") if n.startswith("mini_"))]
+)
 def test_a_study_plans(name: str, tmp_path: Path) -> None:
     plan = make(ROOT, tmp_path, name)
     assert plan.title

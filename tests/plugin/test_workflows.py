@@ -183,6 +183,6 @@ def test_ctrl_c_leaves_no_process(runs):
     time.sleep(0.5)
     pids = [int(line) for line in (work.folder / "pids").read_text().split()]
     head.send_signal(signal.SIGINT)
-    head.wait(60)
+    head.wait(240)
     assert len(pids) == 2
-    work.wait_for(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids), 10)
+    work.wait_for(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids), 60)

@@ -149,6 +149,8 @@ def test_a_checkpoint_of_another_shape(project: Project, refused: Any) -> None:
     [
         ({"prumerge": {"select": "topk"}}, ("select=topk needs keep", "conf/reducer/prumerge.yaml")),
         ({"prumerge": {"select": "top"}}, ("select='top'", "'iqr' or 'topk'")),
+        ({"prumerge": {"ratio": "x"}}, ("ratio='x'", "'image' or 'batch'")),
+        ({"prumerge": {"neighbours": 7}}, ("neighbours=7", "'all' or 'pruned'")),
         ({"prumerge": {"fence": -1}}, ("fence=-1", "must not be negative")),
         ({"topk_cls": {"layer": -9}}, ("layer -9 does not exist", "0 to 3", "'topk_cls'", "'tiny'")),
         ({"spatial": {"rows": 5, "columns": 1}}, ("5 x 1", "4 x 4")),

@@ -202,6 +202,11 @@ def tracked_cells():
     ]
 
 
+def scores():
+    """Asked for by name: what stands behind a finished page is no longer looked at, and a score that is gone comes back."""
+    return [f"results/cells/{row['id']}/score.json" for row in ROWS]
+
+
 def announce():
     """The banner of a run."""
     shown = [row for row in ROWS if not row["support"]]

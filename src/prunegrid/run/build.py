@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from prunegrid.grid.cell import Cell
 from prunegrid.grid.code import ALLOWED, packages
@@ -35,6 +35,7 @@ def reducer(cell: Cell, values: Mapping[str, Any] | None = None) -> Any:
     known = set(getattr(kind, "__dataclass_fields__", {}))
     for key in set(given) - known:
         raise unknown(f"option of reducer {cell.reducer['name']!r}", key, known, where)
+    _check_choices(kind, given, where)
     try:
         return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
     except (TypeError, ValueError) as error:
@@ -46,6 +47,18 @@ def task(cell: Cell) -> Task:
     kind = resolve(cell.task["_target_"], f"task {cell.task['name']!r}")
     made: Task = kind.from_config(cell.task)
     return made
+
+
+def _check_choices(kind: type, given: Mapping[str, Any], where: str) -> None:
+    """A parameter that its class declares as a Literal has one of those values; the method itself need not look."""
+    for key, hint in get_type_hints(kind).items():
+        parts = (hint,) if get_origin(hint) is Literal else get_args(hint)
+        kinds = [get_args(p) if get_origin(p) is Literal else p for p in parts]
+        allowed = [a for k in kinds if isinstance(k, tuple) for a in k]
+        free = any(not isinstance(k, tuple) and k is not type(None) for k in kinds)
+        value = given.get(key)
+        if allowed and not free and key in given and value not in allowed and value is not None:
+            raise BuildError(f"{where}: {key}={value!r} must be {' or '.join(map(repr, allowed))}")
 
 
 def check_sites(cell: Cell, made: Any, shape: ModelShape) -> None:

@@ -32,7 +32,7 @@ class Spatial(Reducer):
         side = shape.vision.side
         if self.rows > side or self.columns > side:
             raise ValueError(
-                f"Spatial: {self.rows} x {self.columns} must lie in 1..{side} x 1..{side}, the patches there are"
+                f"Spatial: {self.rows} x {self.columns} must lie in 1 x 1 .. {side} x {side}, the patches there are"
             )
         return (Site(Place.FEATURES),)
 
