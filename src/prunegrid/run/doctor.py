@@ -15,6 +15,7 @@ from typing import Any
 from prunegrid.grid.cell import Cell
 from prunegrid.run import build, gates
 from prunegrid.run.files import Files, read_cell, read_json, read_jsonl, write_json
+from prunegrid.run.grid_commands import find
 from prunegrid.tasks import Sample, limit_clusters
 
 
@@ -40,7 +41,7 @@ def add(commands: Any) -> None:
     """Add the command to the parser."""
     text = "walk a cell's gates, from prompt ids to score, and say which one differs"
     command = commands.add_parser("doctor", help=text, description=text)
-    command.add_argument("cell", help="id of a planned cell, or path of its cell.yaml")
+    command.add_argument("cell", help="a cell id, the beginning of one, or the path of a cell.yaml")
     command.add_argument("--samples", type=int, default=3, help="questions to look at (default: 3)")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
     command.add_argument("--write", type=Path, help="write the gates' values, to be compared with elsewhere")
@@ -50,7 +51,10 @@ def add(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     named = Path(arguments.cell)
-    path = named if named.suffix == ".yaml" else arguments.results / "cells" / arguments.cell / "cell.yaml"
+    if named.suffix == ".yaml":
+        path = named
+    else:
+        path = arguments.results / "cells" / find(arguments.results, arguments.cell) / "cell.yaml"
     cell = read_cell(path)
     looked, findings = examine(
         cell, arguments.results, arguments.root, arguments.samples, arguments.device, arguments.against

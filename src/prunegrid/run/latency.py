@@ -29,8 +29,8 @@ def latency(
     root: Path,
     settings: Mapping[str, Any],
     device: str = "auto",
-) -> None:
-    """Write the cell's latency.json: one entry per (batch size, new tokens).
+) -> dict[str, Any]:
+    """Write the cell's latency.json, and return it: one entry per (batch size, new tokens).
 
     settings: batch_sizes, new_tokens (lists), repeats, warmup. The questions are the task's own, taken in turn.
     """
@@ -68,6 +68,7 @@ def latency(
         "points": entries,
     }
     write_json(Files.of(results, cell).cell / "latency.json", made)
+    return made
 
 
 class Turns:

@@ -9,6 +9,8 @@ from typing import Any
 from prunegrid.run.files import read_cell
 from prunegrid.run.grid_commands import find
 
+SHOWN = ("preprocess", "vision", "reducer", "projector", "prefill", "step", "first", "total")
+
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
@@ -16,7 +18,7 @@ def add(commands: Any) -> None:
     command.add_argument("cell", help="a cell id, the beginning of one, or the path of a cell.yaml")
     command.add_argument("--batch-sizes", type=_numbers, default=[1, 8], metavar="1,8")
     command.add_argument("--new-tokens", type=_numbers, default=[1, 64], metavar="1,64")
-    command.add_argument("--repeats", type=int, default=50)
+    command.add_argument("--repeats", type=_number, default=50)
     command.add_argument("--warmup", type=int, default=5)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
     command.set_defaults(run=_latency)
@@ -32,13 +34,27 @@ def _numbers(text: str) -> list[int]:
     return found
 
 
+def _number(text: str) -> int:
+    return _numbers(text)[0]
+
+
 def _latency(arguments: argparse.Namespace) -> None:
     from prunegrid.run.latency import latency
 
     given = Path(arguments.cell)
     path = given if given.suffix == ".yaml" else _place(arguments)
     settings = {k: getattr(arguments, k) for k in ("batch_sizes", "new_tokens", "repeats", "warmup")}
-    latency(read_cell(path), arguments.results, arguments.root, settings, arguments.device)
+    made = latency(read_cell(path), arguments.results, arguments.root, settings, arguments.device)
+    print(
+        f"{'batch':>5} {'new':>4} {'tokens':>7}  "
+        + "".join(f"{name:>11}" for name in SHOWN)
+        + "   (ms, medians)"
+    )
+    for point in made["points"]:
+        medians = (1000 * (point["seconds"][name] or {"median": 0})["median"] for name in SHOWN)
+        head = f"{point['batch_size']:>5} {point['new_tokens']:>4} {point['visual_tokens']:>7.1f}  "
+        print(head + "".join(f"{value:>11.2f}" for value in medians))
+    print(f"{path.with_name('latency.json')}: on {made['machine']['name']}, {made['dtype']}")
 
 
 def _place(arguments: argparse.Namespace) -> Path:
