@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from prunegrid.mini.batches import COLOR, KINDS, PATCHES, SHAPE, Batches, turn_mask
+from prunegrid.mini.batches import COLOR, DIGIT, KINDS, PATCHES, SHAPE, Batches, turn_mask
 from prunegrid.mini.language import IMAGE, words
-from prunegrid.mini.losses import Looking, asked_patches, language_loss, named_patches, word_table
+from prunegrid.mini.losses import Looking, language_loss
 from prunegrid.mini.model import build
+from prunegrid.mini.pointing import asked_patches, joined_digits, named_patches, word_table
 from prunegrid.mini.scenes import COLORS, SHAPES
 
 
 @pytest.fixture(scope="module")
 def batch() -> dict[str, Tensor]:
-    return Batches(3, "language", 4, questions=12).batch(0)
+    return Batches(3, "language", 4, questions=16).batch(3200)
 
 
 def named_slowly(batch: dict[str, Tensor], b: int, i: int) -> set[int]:
@@ -25,9 +26,14 @@ def named_slowly(batch: dict[str, Tensor], b: int, i: int) -> set[int]:
     if batch["turn"][b, i] <= 0 or batch["targets"][b, i] != -100:
         return set()
     found = set()
+    written = word.isdigit() and any(
+        0 <= k < batch["ids"].shape[1] and words()[int(batch["ids"][b, k])].isdigit() for k in (i - 1, i + 1)
+    )
     for n, row in enumerate(batch["labels"][b].tolist()):
         color, shape = list(COLORS)[row[COLOR] - 1], SHAPES[row[SHAPE] - 1]
         if (row[COLOR] and color == word) or (row[SHAPE] and shape == word):
+            found.add(n)
+        if written and row[DIGIT] and str(row[DIGIT] - 1) == word:
             found.add(n)
     return found
 
@@ -39,6 +45,18 @@ def test_a_word_names_the_patches_that_show_it(batch: dict[str, Tensor]) -> None
         assert set(named[b, i].nonzero().flatten().tolist()) == expected
         some += bool(expected)
     assert some > 20
+
+
+def test_the_second_digit_of_a_number_in_a_question_is_joined_to_its_first(batch: dict[str, Tensor]) -> None:
+    joined, seen = joined_digits(batch), 0
+    for b in range(4):
+        said = [words()[int(w)] for w in batch["ids"][b]]
+        for i in range(1, len(said)):
+            asking = batch["turn"][b, i] > 0 and batch["targets"][b, i] == -100
+            second = bool(asking) and said[i].isdigit() and said[i - 1].isdigit()
+            assert int(joined[b, i]) == (i - 1 if second else -1)
+            seen += second
+    assert seen > 3
 
 
 def test_an_answer_is_about_what_all_words_of_its_question_name(batch: dict[str, Tensor]) -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from prunegrid.mini import batches, language, questions, scenes, suites, train
-from prunegrid.mini.losses import word_table
 from prunegrid.mini.model import PATCHES, build
+from prunegrid.mini.pointing import word_table
 
 
 def some(count: int, seed: int = 3) -> list[scenes.Scene]:

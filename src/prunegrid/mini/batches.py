@@ -56,6 +56,7 @@ PHASES = (
     Phase(1290, 6, 0.15, mix(color=5, shape=2, count=1, where=2, text=1, pope=7, mme=5, choice=5)),
     Phase(1600, 3, 0.05, mix(color=12, shape=2, count=1, where=2, text=1, pope=16, mme=8, choice=8)),
     Phase(2700, 6, 0.15, mix(color=4, shape=2, count=1, where=2, text=2, pope=7, mme=6, choice=12)),
+    Phase(3160, 6, 0.15, mix(color=3, shape=3, count=1, where=2, text=2, pope=5, mme=6, choice=16)),
 )
 KINDS = tuple(ASKERS)
 

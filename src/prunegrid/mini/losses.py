@@ -10,18 +10,15 @@ from torch import Tensor, nn
 from transformers import CLIPModel, LlavaForConditionalGeneration
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from prunegrid.mini.batches import BIG, COLOR, COLUMN, DIGIT, KINDS, PLANES, ROW, SHAPE, turn_mask
-from prunegrid.mini.language import words
+from prunegrid.mini.batches import KINDS, PLANES, turn_mask
 from prunegrid.mini.model import FEATURE_LAYER, WIDTH
-from prunegrid.mini.scenes import COLORS, COLUMNS, ROWS, SHAPES, SIZES
+from prunegrid.mini.pointing import asked_patches, joined_digits, named_patches
 
 CONTRASTIVE_WEIGHT, ALIGN_WEIGHT, POINT_WEIGHT = 0.2, 0.3, 0.2
-# Where words look for what they name (and options for their letter), where an answer looks at what its question names,
-# and where it looks for the option that says it: a layer each, because each needs what was found before.
+# Where words look for what they name (and options for their letter), where an answer looks at what its question names
+# (and the second digit of a number at its first), and where it looks for the option that says it: a layer each, because
+# each needs what was found before.
 WORD_LAYER, ANSWER_LAYER, OPTION_LAYER = 2, 3, 4
-OPTIONS = words().index(
-    "\n"
-)  # what stands in a question behind a line break are options, not what is asked about
 
 
 class PatchHeads(nn.Module):
@@ -61,24 +58,6 @@ def vision_loss(
     return CONTRASTIVE_WEIGHT * contrast + patches, log
 
 
-def word_table() -> Tensor:
-    """int64 [6, most classes]: the word that names each label of each plane; -1 where there is none."""
-    planes = {
-        COLOR: list(COLORS),
-        SHAPE: list(SHAPES),
-        BIG: list(SIZES),
-        ROW: list(ROWS),
-        COLUMN: list(COLUMNS),
-    }
-    table = torch.full((6, max(PLANES)), -1)
-    for plane, names in planes.items():
-        for k, word in enumerate(names, start=1):
-            table[plane, k] = words().index(f" {word}")
-    for digit in range(10):
-        table[DIGIT, 1 + digit] = words().index(str(digit))
-    return table
-
-
 def language_loss(
     llava: LlavaForConditionalGeneration, batch: dict[str, Tensor], table: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
@@ -109,6 +88,7 @@ def language_loss(
     named = named_patches(batch, table)
     point = word.loss(slots[..., 0], named) + answer.loss(slots[..., 0], asked_patches(batch, named))
     point = point + option.found(batch["option"], batch["turn"]) + word.found(batch["letter"], batch["turn"])
+    point = point + answer.found(joined_digits(batch), batch["turn"])
     right = (logits.argmax(-1) == truth).float()
     log = {"said": said.item(), "align": align.item(), "point": point.item(), "token": right.mean().item()}
     return said + ALIGN_WEIGHT * align + POINT_WEIGHT * point, log | skills(
@@ -198,43 +178,3 @@ def _missed(mass: Tensor, there: Tensor) -> Tensor:
     """mass [B, H, R] in [0, 1], there bool [B, R] -> mean over `there` of -log of the best head's mass."""
     best = mass.amax(1).clamp_min(1e-6)
     return -(best.log() * there).sum() / there.sum().clamp_min(1)
-
-
-def named_patches(batch: dict[str, Tensor], table: Tensor) -> Tensor:
-    """bool [B, L, N]: the patches that show the colour or the shape which a word of a question names."""
-    ids, labels = batch["ids"], batch["labels"]
-    named = torch.zeros(*ids.shape, labels.shape[1], dtype=torch.bool)
-    for plane in (COLOR, SHAPE):
-        words_of = table[plane][labels[..., plane]]  # [B, N], -1 where nothing lies
-        named |= ids[:, :, None] == words_of[:, None, :]
-    asking = (batch["turn"] > 0) & (batch["targets"] == -100)
-    return named & asking[..., None]
-
-
-def asked_patches(batch: dict[str, Tensor], named: Tensor) -> Tensor:
-    """bool [B, L, N]: at the position that says a turn's first word, the patches that all naming words of its question
-    name ("the red circle": red and circle); none where that is empty, as behind a question about what is not there."""
-    turn, naming = batch["turn"].clamp_min(0), _naming(batch)
-    named = named & naming[..., None]
-    turns = int(turn.max()) + 1
-    place = turn[..., None].expand(-1, -1, named.shape[-1])
-    hits = named.new_zeros(len(turn), turns, named.shape[-1], dtype=torch.long).scatter_add_(
-        1, place, named.long()
-    )
-    said = torch.zeros(len(turn), turns, dtype=torch.long).scatter_add_(1, turn, naming.long())
-    shown = (hits == said[..., None]) & (said[..., None] > 0)  # [B, turns, N]
-    first = (batch["targets"][:, 1:] != -100) & (batch["targets"][:, :-1] == -100)
-    first = F.pad(first, (0, 1))
-    return shown.gather(1, place) & first[..., None]
-
-
-def _naming(batch: dict[str, Tensor]) -> Tensor:
-    """bool [B, L]: words of questions that name a colour or a shape, there or not; options are left out."""
-    names = torch.tensor([words().index(f" {w}") for w in (*COLORS, *SHAPES)])
-    turn, lines = batch["turn"].clamp_min(0), batch["ids"] == OPTIONS
-    place = torch.arange(turn.shape[1]).expand_as(turn)
-    start = torch.full_like(turn, turn.shape[1]).scatter_reduce(
-        1, turn, place.masked_fill(~lines, turn.shape[1]), "amin"
-    )
-    before = place < start.gather(1, turn)
-    return torch.isin(batch["ids"], names) & (batch["turn"] > 0) & (batch["targets"] == -100) & before

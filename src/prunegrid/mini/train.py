@@ -22,8 +22,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from prunegrid.mini.batches import Batches
-from prunegrid.mini.losses import PatchHeads, language_loss, vision_loss, word_table
+from prunegrid.mini.losses import PatchHeads, language_loss, vision_loss
 from prunegrid.mini.model import build, save
+from prunegrid.mini.pointing import word_table
 
 Loss = Callable[[dict[str, Tensor]], tuple[Tensor, dict[str, float]]]
 
