@@ -15,8 +15,8 @@ from prunegrid.grid.cell import Cell
 from prunegrid.grid.errors import GridError
 from prunegrid.run import grid_commands
 from prunegrid.run.files import Files, write_json
-from prunegrid.run.grid_commands import find
 from prunegrid.run.main import main
+from prunegrid.run.named import find
 
 from . import lab, made
 

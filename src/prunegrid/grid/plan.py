@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from prunegrid.grid import adhoc, tuning, twin
+from prunegrid.grid.atomic import write_changed
 from prunegrid.grid.builder import Builder
 from prunegrid.grid.cell import Cell, digest
 from prunegrid.grid.code import accepted, code_hash, module_of
@@ -66,7 +66,7 @@ def make(root: Path, results: Path, name: str, choose: Mapping[str, Any] | None 
             raise GridError(f"{study.file}: unsupported: {study.unsupported}")
         builder = Builder(Options.of(root / "conf"), outs(root), choose)
         made = {**_document(study, expand(study, builder), root, builder.outs), "choose": choose}
-        write_atomic(cached, json.dumps(made))
+        write_changed(cached, json.dumps(made))
     made = publish(results, made)
     return Plan.of(made)
 
@@ -116,9 +116,9 @@ def publish(results: Path, made: Mapping[str, Any]) -> dict[str, Any]:
     for row in before:
         stood.setdefault(_place(row), []).append(row)
     made = {**made, "cells": [_with_past(row, stood.get(_place(row), ()), today) for row in made["cells"]]}
-    write_atomic(file, json.dumps(made))
+    write_changed(file, json.dumps(made))
     for row in made["cells"]:
-        write_atomic(
+        write_changed(
             results / "cells" / row["id"] / "cell.yaml",
             yaml.dump(row["cell"], Dumper=DUMPER, sort_keys=False),
         )
@@ -194,13 +194,3 @@ def _inputs(root: Path, results: Path) -> str:
     configured = [*sorted((root / "conf").rglob("*.yaml")), adhoc.file(results)]
     files = [*configured, root / "data.dvc", *sorted(SOURCE.rglob("*.py"))]
     return digest([[str(f.name), f.read_text(encoding="utf-8")] for f in files if f.exists()], 16)
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write under a temporary name and rename; a file that already says the same is not touched."""
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from prunegrid.mini.scenes import COLORS, COLUMNS, ROWS, SHAPES, SIZES, Number, Scene, Thing
+
+T = TypeVar("T")
 
 PAD, BOS, UNK, EOS, IMAGE = "<pad>", "<s>", "<unk>", "</s>", "<image>"
 LETTERS = "ABCD"
@@ -99,7 +102,7 @@ def nameable(scene: Scene) -> list[Thing]:
     return [t for t, n in zip(scene.things, names, strict=True) if names.count(n) == 1]
 
 
-def pick(rng: np.random.Generator, items: Sequence) -> object:
+def pick(rng: np.random.Generator, items: Sequence[T]) -> T:
     return items[int(rng.integers(len(items)))]
 
 

@@ -24,7 +24,7 @@ Asker = Callable[[np.random.Generator, Scene], "Turn | None"]
 
 
 def _thing(rng: np.random.Generator, things: list[Thing]) -> Thing | None:
-    return pick(rng, things) if things else None  # type: ignore[return-value]
+    return pick(rng, things) if things else None
 
 
 def yes_no(flag: bool) -> str:
@@ -64,13 +64,17 @@ def exists_question(pair: str) -> str:
 
 def pope(rng: np.random.Generator, scene: Scene) -> Turn | None:
     if rng.random() < 0.5:
-        return Turn("pope", exists_question(name(_thing(rng, list(scene.things)))), "yes")  # type: ignore[arg-type]
+        return Turn("pope", exists_question(name(pick(rng, scene.things))), "yes")
     how = str(rng.choice(["random", "random", "popular", "adversarial"]))
     return Turn("pope", exists_question(" ".join(absent_pair(rng, scene, how))), "no")
 
 
 def _other(rng: np.random.Generator, options: list[str], truth: str) -> str:
     return str(pick(rng, [o for o in options if o != truth]))
+
+
+def _both(question: str, truth: str, falsehood: str) -> tuple[str, str]:
+    return question.format(truth), question.format(falsehood)
 
 
 def claims(rng: np.random.Generator, scene: Scene, subtask: str) -> tuple[str, str] | None:
@@ -90,21 +94,18 @@ def claims(rng: np.random.Generator, scene: Scene, subtask: str) -> tuple[str, s
         wrong_text = _other(
             rng, [f"{d}{digits[1]}" for d in range(10)] + [f"{digits[0]}{d}" for d in range(10)], digits
         )
-        return tuple(f"Is the number {t} written in the image?" for t in (digits, wrong_text))  # type: ignore[return-value]
+        return _both("Is the number {} written in the image?", digits, wrong_text)
     if subtask == "position":
         thing = _thing(rng, nameable(scene))
         places = [f"{r} {c}" for r in ROWS for c in COLUMNS]
         if not thing:
             return None
-        pair = (thing.place, _other(rng, places, thing.place))
-        return tuple(f"Is the {name(thing)} at the {p}?" for p in pair)  # type: ignore[return-value]
+        return _both(f"Is the {name(thing)} at the {{}}?", thing.place, _other(rng, places, thing.place))
     if subtask == "color":
         thing = _thing(rng, unique(scene, "shape"))
         if not thing:
             return None
-        return tuple(
-            f"Is the {thing.shape} {c}?" for c in (thing.color, _other(rng, list(COLORS), thing.color))
-        )  # type: ignore[return-value]
+        return _both(f"Is the {thing.shape} {{}}?", thing.color, _other(rng, list(COLORS), thing.color))
     raise ValueError(f"unknown MME sub-task {subtask!r}; known: {', '.join(SUBTASKS)}")
 
 

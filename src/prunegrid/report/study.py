@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from prunegrid.grid.atomic import write_text
 from prunegrid.report import figures, html, speed, tables
 from prunegrid.report.cell import Cell
 from prunegrid.report.histogram import study_histogram
@@ -26,26 +27,19 @@ def build(results: Path, name: str, out: Path) -> Summary:
     summary = summarise(load_study(results, name))
     out.mkdir(parents=True, exist_ok=True)
     title = summary.study.title
-    write(out / "table.txt", tables.render_text(summary))
-    write(out / "table.md", tables.markdown(summary))
-    write(out / "table.csv", tables.as_csv(summary))
-    write(out / "table.html", html.page(title, html.heading(summary) + html.table(summary)))
+    write_text(out / "table.txt", tables.render_text(summary))
+    write_text(out / "table.md", tables.markdown(summary))
+    write_text(out / "table.csv", tables.as_csv(summary))
+    write_text(out / "table.html", html.page(title, html.heading(summary) + html.table(summary)))
     save(figures.front(summary, figures.TOKENS), out / "front_tokens")
     save(figures.front(summary, figures.FLOPS), out / "front_flops")
     if speed.speeds(summary):
         save(figures.front(summary, figures.SECONDS), out / "front_seconds")
-        write(out / "speed.csv", tables.csv_of(speed.table(speed.speeds(summary))))
+        write_text(out / "speed.csv", tables.csv_of(speed.table(speed.speeds(summary))))
     save(study_histogram(summary), out / "histogram")
     overlays = _overlays(summary, out / "overlays")
-    write(out / "index.html", html.page(title, _body(summary, out, overlays)))
+    write_text(out / "index.html", html.page(title, _body(summary, out, overlays)))
     return summary
-
-
-def write(file: Path, text: str) -> None:
-    """Write `text` so that a reader sees the old file or the new one."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)
 
 
 def _overlays(summary: Summary, folder: Path) -> list[tuple[Path, str]]:

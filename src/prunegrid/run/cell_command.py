@@ -11,10 +11,11 @@ from typing import Any
 import yaml
 
 from prunegrid.grid import adhoc
+from prunegrid.grid.atomic import write_changed
 from prunegrid.grid.builder import Builder
 from prunegrid.grid.data import outs
 from prunegrid.grid.options import Options
-from prunegrid.grid.plan import make, write_atomic
+from prunegrid.grid.plan import make
 from prunegrid.run.grid_commands import score_of
 
 
@@ -38,7 +39,7 @@ def given(root: Path, results: Path, words: list[str]) -> str:
     point = adhoc.point(words)
     cell, _ = Builder(Options.of(root / "conf"), outs(root)).cell(point, " ".join(words))
     study = yaml.safe_dump(adhoc.document(results, point), sort_keys=False)
-    write_atomic(adhoc.file(results), study)
+    write_changed(adhoc.file(results), study)
     make(root, results, adhoc.NAME)
     return cell.id()
 

@@ -9,7 +9,7 @@ from typing import Any
 from prunegrid.cost import TokenSchedule, equivalent_tokens, flops
 from prunegrid.grid.cell import Cell
 from prunegrid.run import weights
-from prunegrid.run.files import Files, read_finished, write_json
+from prunegrid.run.files import Files, entering, read_finished, write_json
 from prunegrid.shape import ModelShape
 
 CONVENTION = "exact"
@@ -26,7 +26,7 @@ def cost(cell: Cell, results: Path, root: Path) -> None:
     shape = ModelShape.from_config(weights.config(cell, root))
     schedule = schedule_of(rows, shape)
     parts = {part: flops(shape, schedule, CONVENTION, part) / len(rows) for part in PARTS}
-    visual = [row["visual"][0] if row["visual"] else 0 for row in rows]
+    visual = [entering(row) for row in rows]
     made: dict[str, Any] = {
         "convention": CONVENTION,
         "tokens": {

@@ -15,7 +15,7 @@ from typing import Any
 from prunegrid.grid.cell import Cell
 from prunegrid.run import build, gates
 from prunegrid.run.files import Files, read_cell, read_json, read_jsonl, write_json
-from prunegrid.run.grid_commands import find
+from prunegrid.run.named import cell_file
 from prunegrid.tasks import Sample, limit_clusters
 
 
@@ -50,12 +50,7 @@ def add(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    named = Path(arguments.cell)
-    if named.suffix == ".yaml":
-        path = named
-    else:
-        path = arguments.results / "cells" / find(arguments.results, arguments.cell) / "cell.yaml"
-    cell = read_cell(path)
+    cell = read_cell(cell_file(arguments.results, arguments.cell))
     looked, findings = examine(
         cell, arguments.results, arguments.root, arguments.samples, arguments.device, arguments.against
     )

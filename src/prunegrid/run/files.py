@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from prunegrid.grid.atomic import write_text
 from prunegrid.grid.cell import Cell
 
 
@@ -79,14 +79,6 @@ def read_jsonl(path: Path, remedy: str) -> Iterator[dict[str, Any]]:
                 raise ResultError(f"{path} line {number} is cut or broken ({error}): {remedy}") from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Atomic: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
@@ -111,6 +103,11 @@ def read_finished(prediction: Path, name: str, remedy: str) -> list[dict[str, An
     if len(rows) != asked:
         raise ResultError(f"{prediction / name} was cut: it has {len(rows)} of {asked} rows: {remedy}")
     return rows
+
+
+def entering(row: Mapping[str, Any]) -> int:
+    """Visual tokens of a trace's row that enter the language model; 0 where there is no layer to enter."""
+    return int(row["visual"][0]) if row["visual"] else 0
 
 
 def file_hash(path: Path) -> str:

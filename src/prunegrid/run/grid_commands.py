@@ -17,6 +17,7 @@ from prunegrid.grid import tuning
 from prunegrid.grid.errors import GridError, unknown
 from prunegrid.grid.plan import draft, make
 from prunegrid.run.files import read_json
+from prunegrid.run.named import find
 from prunegrid.run.state import state
 
 
@@ -113,19 +114,6 @@ def _ls(arguments: argparse.Namespace) -> None:
         name: sum(r["state"] == name for r in listed) for name in ("done", "missing", "stale", "failed")
     }
     print(", ".join(f"{n} {name}" for name, n in counts.items() if n) + f"; {len(listed)} in all")
-
-
-def find(results: Path, prefix: str) -> str:
-    """The one cell whose id starts with `prefix`. Unknown or ambiguous is an error that lists near ones."""
-    known = sorted(p.parent.name for p in (results / "cells").glob("*/cell.yaml"))
-    hits = [k for k in known if k.startswith(prefix)]
-    if prefix in hits:
-        return prefix
-    if len(hits) == 1:
-        return hits[0]
-    if hits:
-        raise GridError(f"{prefix!r} is the beginning of {len(hits)} cells: {', '.join(hits[:8])}")
-    raise unknown("cell", prefix, known, f"{results}/cells")
 
 
 def _show(arguments: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from prunegrid.grid.cell import Cell
 from prunegrid.run import build, tuned, weights
 from prunegrid.run.cost import CONVENTION, PARTS, schedule_of
 from prunegrid.run.data import check_unchanged
-from prunegrid.run.files import Files, write_json
+from prunegrid.run.files import Files, entering, write_json
 from prunegrid.run.predict import Answerer, budget, code_version
 from prunegrid.shape import ModelShape
 from prunegrid.tasks import Sample, limit_clusters
@@ -53,7 +53,7 @@ def latency(
             rows = [trace.sample(k) | {"new_tokens": new} for trace in traces for k in range(batch)]
             entries.append(
                 {"batch_size": batch, "new_tokens": new, "repeats": settings["repeats"], "seconds": timed}
-                | {"visual_tokens": sum(_visual(r) for r in rows) / len(rows)}
+                | {"visual_tokens": sum(entering(r) for r in rows) / len(rows)}
                 | _modelled(rows, shape, batch, cell.model["dtype"], hardware)
             )
     seen = kernels(lambda: answerer.host.generate(**prepare(0), max_new_tokens=1, do_sample=False))
@@ -93,10 +93,6 @@ def known_hardware(root: Path, name: str) -> Hardware | None:
         if all(part in words or f"{part}b" in words for part in file.stem.split("_")):
             return Hardware.from_dict(yaml.safe_load(file.read_text(encoding="utf-8")))
     return None
-
-
-def _visual(row: Mapping[str, Any]) -> int:
-    return int(row["visual"][0]) if row["visual"] else 0
 
 
 def _modelled(

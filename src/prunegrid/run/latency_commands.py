@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from prunegrid.run.files import read_cell
-from prunegrid.run.grid_commands import find
+from prunegrid.run.named import cell_file
 
 SHOWN = ("preprocess", "vision", "reducer", "projector", "prefill", "step", "first", "total")
 
@@ -35,14 +34,16 @@ def _numbers(text: str) -> list[int]:
 
 
 def _number(text: str) -> int:
-    return _numbers(text)[0]
+    found = _numbers(text)
+    if len(found) != 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: write one whole number from 1 on")
+    return found[0]
 
 
 def _latency(arguments: argparse.Namespace) -> None:
     from prunegrid.run.latency import latency
 
-    given = Path(arguments.cell)
-    path = given if given.suffix == ".yaml" else _place(arguments)
+    path = cell_file(arguments.results, arguments.cell)
     settings = {k: getattr(arguments, k) for k in ("batch_sizes", "new_tokens", "repeats", "warmup")}
     made = latency(read_cell(path), arguments.results, arguments.root, settings, arguments.device)
     print(
@@ -55,8 +56,3 @@ def _latency(arguments: argparse.Namespace) -> None:
         head = f"{point['batch_size']:>5} {point['new_tokens']:>4} {point['visual_tokens']:>7.1f}  "
         print(head + "".join(f"{value:>11.2f}" for value in medians))
     print(f"{path.with_name('latency.json')}: on {made['machine']['name']}, {made['dtype']}")
-
-
-def _place(arguments: argparse.Namespace) -> Path:
-    cell: Path = arguments.results / "cells" / find(arguments.results, arguments.cell) / "cell.yaml"
-    return cell

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from prunegrid.grid.cell import Cell
 from prunegrid.grid.plan import make
@@ -98,9 +97,7 @@ def _gaps(root: Path, results: Path, cells: dict[tuple[str, str], dict[str, Any]
 
 def best_constant(results: Path, row: dict[str, Any]) -> dict[str, float]:
     """Scores of the strategy that knows every answer's frequency per question template, and sees nothing."""
-    cell = Cell.from_dict(
-        yaml.safe_load((results / "cells" / row["id"] / "cell.yaml").read_text(encoding="utf-8"))
-    )
+    cell = Cell.from_dict(row["cell"])
     task = build.task(cell)
     records = [
         Record.from_dict(r)
@@ -145,7 +142,7 @@ def _selectors(results: Path, cells: dict[tuple[str, str], dict[str, Any]]) -> I
         lost = full - values["sequential"]
         yield Bar(f"sequential at 11 %, {task}", f"loses {lost:.3f}", "loses >= 0.10", lost >= 0.10)
         best, worst = max(values, key=lambda s: values[s]), min(values, key=lambda s: values[s])
-        metric = build.task(_cell(results, cells[best, task])).metric
+        metric = build.task(Cell.from_dict(cells[best, task]["cell"])).metric
         ours, theirs = align(
             *counts_of(results, cells[best, task]["id"]), *counts_of(results, cells[worst, task]["id"])
         )
@@ -156,12 +153,6 @@ def _selectors(results: Path, cells: dict[tuple[str, str], dict[str, Any]]) -> I
             ">= 0.05, interval without 0",
             gap.value >= 0.05 and gap.low > 0,
         )
-
-
-def _cell(results: Path, row: dict[str, Any]) -> Cell:
-    return Cell.from_dict(
-        yaml.safe_load((results / "cells" / row["id"] / "cell.yaml").read_text(encoding="utf-8"))
-    )
 
 
 def _attention(root: Path, row: dict[str, Any]) -> dict[str, float]:

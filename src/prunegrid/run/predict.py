@@ -16,7 +16,7 @@ from tqdm import tqdm
 from prunegrid.grid.cell import Cell
 from prunegrid.run import build, tuned, weights
 from prunegrid.run.data import check_unchanged
-from prunegrid.run.files import Files, read_finished, read_json, write_json, write_jsonl
+from prunegrid.run.files import Files, entering, read_finished, read_json, write_json, write_jsonl
 from prunegrid.run.partial import Partial
 from prunegrid.run.shards import Shard, answered
 from prunegrid.run.text import prompt_texts
@@ -116,7 +116,7 @@ def budget(cell: Cell, results: Path) -> dict[str, Any]:
         if isinstance(value, Mapping) and "like" in value:
             twin = results / "predictions" / value["like"]
             traced = read_finished(twin, "trace.jsonl", f"it sets {key}; predict that cell first")
-            counts = [row["visual"][0] if row["visual"] else 0 for row in traced]
+            counts = [entering(row) for row in traced]
             found[key] = max(1, round(sum(counts) / len(counts)))
     return {**tuned.values(cell), **found}
 

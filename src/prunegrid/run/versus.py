@@ -14,7 +14,7 @@ from prunegrid.grid.cell import Cell
 from prunegrid.run import build
 from prunegrid.run.compare import counts_of
 from prunegrid.run.files import Files, ResultError, read_cell, read_json, read_jsonl
-from prunegrid.run.grid_commands import find
+from prunegrid.run.named import cell_file
 from prunegrid.run.paired import compared
 from prunegrid.stats.bootstrap import REPLICATES
 from prunegrid.stats.retention import retention
@@ -58,8 +58,7 @@ def versus(results: Path, first: str, second: str, *, as_json: bool) -> int:
 
 def side(results: Path, name: str) -> Side:
     """A cell by its id, the beginning of one, or the path of its cell.yaml."""
-    path = Path(name) if name.endswith(".yaml") else results / "cells" / find(results, name) / "cell.yaml"
-    cell = read_cell(path)
+    cell = read_cell(cell_file(results, name))
     files = Files.of(results, cell)
     remedy = f"run `prunegrid rerun {files.cell_id}`"
     judged = list(read_jsonl(files.cell / "judged.jsonl", remedy))

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prunegrid.grid.atomic import write_changed
 from prunegrid.report.cell import Cell, ResultError
 from prunegrid.report.results import Study, load_study
 from prunegrid.track import runs, store
@@ -76,7 +77,8 @@ def track_cell(client: MlflowClient, experiment: str, study: Study, cell: Cell) 
         track_tuning(client, experiment, study, str(each["id"]))
     if cell.state == "done":
         done = {"run_id": run_id, "experiment_id": experiment, "result_hash": entry.result_hash}
-        _write(study.root / "tracked" / study.name / f"{cell.id}.json", done)
+        file = study.root / "tracked" / study.name / f"{cell.id}.json"
+        write_changed(file, json.dumps(done, indent=1, sort_keys=True) + "\n")
 
 
 def track_tuning(client: MlflowClient, experiment: str, study: Study, adapter: str) -> None:
@@ -99,17 +101,6 @@ def track_study(client: MlflowClient, experiment: str, study: Study) -> None:
     run_id, new = runs.track(client, experiment, study_entry(study), partial(study_files, study))
     describe(client, experiment, study)
     print(f"study {study.name}: {study.progress}, {'new run' if new else 'known run'} {run_id}")
-
-
-def _write(file: Path, value: dict[str, str]) -> None:
-    """Atomically, and not at all if the file says so already: its time stamp then stays."""
-    text = json.dumps(value, indent=1, sort_keys=True) + "\n"
-    if file.exists() and file.read_text(encoding="utf-8") == text:
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)
 
 
 if __name__ == "__main__":
