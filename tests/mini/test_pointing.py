@@ -143,6 +143,15 @@ def test_heads_that_look_everywhere_do_not_point() -> None:
     assert Fixed([[1.0, 0, 0, 0]]).loss(torch.ones(1, 4, dtype=torch.bool), wanted & False) == 0
 
 
+def test_heads_that_each_look_at_an_option_of_their_own_do_not_find_it() -> None:
+    turn, option = torch.ones(1, 4, dtype=torch.long), torch.tensor([[-1, -1, 0, 1]])
+    assert Fixed([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]).found(option, turn) > 5
+    assert Fixed([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]).found(option.clamp_max(0), turn) == pytest.approx(
+        0, abs=1e-5
+    )
+    assert Fixed([[1.0, 0, 0, 0]]).found(torch.full((1, 4), -1), turn) == 0
+
+
 def test_nothing_stays_on_the_model(batch: dict[str, Tensor]) -> None:
     torch.manual_seed(0)
     _, llava = build()

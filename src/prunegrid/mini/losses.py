@@ -148,15 +148,18 @@ class Looking:
         return _missed((look * picked[:, None]).sum(-1), asks.gather(1, rows))
 
     def found(self, option: Tensor, turn: Tensor) -> Tensor:
-        """option [B, L]: the place that a position should look at among those of its own turn, -1 = free. As `loss`."""
+        """option [B, L]: the place that a position should look at among those of its own turn, -1 = free. As `loss`, but
+        for the head that is best over all positions: four heads that each look at an option of their own, whatever it
+        says, leave no position without a head that is right."""
         asks = option >= 0
         rows = asks.float().topk(max(1, int(asks.sum(1).max())), dim=1).indices
         own = turn.gather(1, rows)[..., None] == turn[:, None]
         earlier = torch.arange(turn.shape[1]) <= rows[..., None]
         place = option.gather(1, rows).clamp_min(0)[:, None, :, None]
         look = self.attention(rows, own & earlier)
-        mass = look.gather(-1, place.expand(-1, look.shape[1], -1, -1))[..., 0]
-        return _missed(mass, asks.gather(1, rows))
+        mass = look.gather(-1, place.expand(-1, look.shape[1], -1, -1))[..., 0].clamp_min(1e-6)  # [B, H, R]
+        there = asks.gather(1, rows)[:, None]
+        return (-(mass.log() * there).sum((0, 2)) / there.sum().clamp_min(1)).amin()
 
     def attention(self, rows: Tensor, seen: Tensor) -> Tensor:
         """rows [B, R] positions, seen bool [B, R or 1, L] -> attention [B, H, R, L] among what is `seen`."""
