@@ -65,6 +65,7 @@ class CacheSide:
             int, int
         ] = {}  # known without asking the device: no sample holds more tokens in scope
         self._dense: dict[int, bool] = {}  # no padding in this layer's cache: it needs no mask
+        self._after: dict[int, Held] = {}  # where prefill ended with an eviction: what was held then
         self._lengths: dict[
             int, list[Tensor]
         ] = {}  # where something is evicted: tokens held [B] after each step
@@ -155,6 +156,8 @@ class CacheSide:
         order = order.argsort(dim=2, stable=True)[:, :, length - width :]
         self.held[layer] = Held(held.position, stay, held.visual, held.index, held.size).take(order)
         self._dense[layer] = least == width
+        if self.language.step == 0:
+            self._after[layer] = self.held[layer]
         slot.keys, slot.values = pick(slot.keys, order), pick(slot.values, order)
 
     def _view(self, site: Site, layer: int, slot: Any, columns: Tensor, valid: Tensor) -> TokenView:
@@ -189,6 +192,23 @@ class CacheSide:
             else {},
             columns=dict.fromkeys(records, flat(columns)),
         )
+
+    def shares(self, patches: int) -> list[list[int]]:
+        """Per sample and patch the percentage of (layer, KV head) pairs that held it when prefill was over; empty where
+        nothing had been evicted. Tokens that stand for no single patch count nowhere."""
+        if not self._after:
+            return []
+        total = torch.zeros(())
+        for i, rows in enumerate(self.language.rows):
+            kinds = (rows.position, rows.valid, rows.visual, rows.index, rows.size)
+            held = self._after.get(i) or Held(*(x[:, None] for x in kinds))
+            index = held.index.expand_as(held.valid)
+            live = held.valid & held.visual & (index >= 0)
+            count = torch.zeros(len(live), patches, device=live.device)
+            count = count.scatter_add(1, index.clamp_min(0).flatten(1), live.flatten(1).float())
+            total = total.to(count) + count / live.shape[1]
+        shares: list[list[int]] = (total * (100 / len(self.language.rows))).round().long().tolist()
+        return shares
 
     def lengths(self, new: list[int]) -> list[list[int]]:
         """Per layer, per sample: tokens held once the sample's last new token is made."""

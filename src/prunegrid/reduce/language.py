@@ -18,6 +18,7 @@ from prunegrid.reduce.ahead import ahead
 from prunegrid.reduce.cache import CacheSide
 from prunegrid.reduce.families import Family
 from prunegrid.reduce.ghost import Ghost
+from prunegrid.reduce.members import Step, entered, followed, listed
 from prunegrid.reduce.ops import check, gather, pick
 from prunegrid.reduce.picture import Picture
 from prunegrid.reduce.places import Place, Site, check_probe, resolve_layer
@@ -47,6 +48,7 @@ class LanguageSide:
         self._words: Callable[[], Sequence[Sequence[str]]] | None = None
         self._sites: dict[int, list[Site]] = {}  # at PROMPT, by layer
         self._renumbered = False
+        self._steps: list[Step] = []
 
     # ---- install -------------------------------------------------------------------------------------
     def install(self, sites: Sequence[Site], undo: Callable[[Callable[[], None]], Any]) -> None:
@@ -154,6 +156,7 @@ class LanguageSide:
         width = max(rows.held)
         # Dropped tokens that fill up ragged rows go to the left, as padding does; others keep their order.
         order = (rows.row * 2 + (origin < 0)).masked_fill(~stay, -1).argsort(dim=1, stable=True)[:, -width:]
+        self._steps.append(Step(r, view.valid, columns=columns, order=order))
         past = (*rows.past, origin.gather(1, order))
         pure = (*rows.pure, origin.shape[1] == length)
         rows = replace(rows, valid=stay, past=past, pure=pure, dense=min(rows.held) == width).take(order)
@@ -217,8 +220,8 @@ class LanguageSide:
     def _ghost(self, layer: int, record: Record, rows: Rows) -> Ghost:
         return Ghost(self.layers[self.layer(layer)], self.decoder.rotary_emb, record, rows)
 
-    def finish(self, trace: Trace) -> None:
-        """Write the language side into the trace; `trace.new_tokens` must be known."""
+    def finish(self, trace: Trace, patches: int) -> None:
+        """Write the language side into the trace; `trace.new_tokens` must be known. `patches` of the grid."""
         trace.prompt = _transpose([r.valid.sum(1).tolist() for r in self.rows])
         trace.visual = _transpose([(r.valid & r.visual).sum(1).tolist() for r in self.rows])
         trace.cache = _transpose(self.cache.lengths(trace.new_tokens)) if trace.new_tokens else []
@@ -226,6 +229,12 @@ class LanguageSide:
             rows = self.rows[i]
             live = rows.valid & rows.visual
             trace.kept[f"{Place.PROMPT}{i}"] = [x[v].tolist() for x, v in zip(rows.index, live, strict=True)]
+        if trace.members or any(step.reduction.mixes for step in self._steps):
+            assert self._full is not None
+            first, last = self._full, self.rows[-1]
+            start = entered(trace.members, first.index, first.valid & first.visual)
+            trace.members = listed(followed(start, self._steps), last.valid & last.visual)
+        trace.cached = self.cache.shares(patches)
         trace.note(self._notes | self.cache.notes, self._words() if self._words else ())
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from prunegrid.reduce.families import Family
 from prunegrid.reduce.language import LanguageSide
@@ -135,6 +136,12 @@ class Session:
         pictures = [ids.new_empty(0)] if inputs.get("pixel_values") is not None else None
         self._encoded = Encoded(ids, inputs["attention_mask"], visual, pictures, ids)
 
+    def loss(self) -> Tensor | None:
+        """`Reducer.loss` of this call; to be asked behind the `with`, where the projector is itself again."""
+        projector = self.family.projector(self.model)
+        fixed = {name: weight.detach() for name, weight in projector.named_parameters()}
+        return self.reducer.loss(self._state, lambda hidden: functional_call(projector, fixed, (hidden,)))
+
     def _pad(self) -> int:
         config = self.family.decoder(self.model).config
         return int(getattr(config, "pad_token_id", 0) or 0)
@@ -183,7 +190,7 @@ class Session:
             trace.vision = [[seen] * shape.vision.layers for _ in range(batch)]
             trace.projector = encoded.visual.sum(1).tolist()
         if self.language and self.language.rows:
-            self.language.finish(trace)
+            self.language.finish(trace, shape.vision.patches)
         else:
             lengths, visual = encoded.attention_mask.sum(1).tolist(), encoded.visual.sum(1).tolist()
             trace.prompt = [[n] * shape.llm.layers for n in lengths]

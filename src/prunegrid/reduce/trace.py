@@ -19,8 +19,10 @@ class Trace:
     cache[b][l]: KV length of LLM layer l once sample b's last token is made (mean over heads, rounded).
     new_tokens[b]: tokens generated, with the first end-of-sequence. Without generation both are empty.
     kept[place][b]: patch ids that survive there, in output order (position order in the language model),
-    -1 = a new token. notes[b]: name -> number. words[b]: words of the prompt that a text-aware method went by; empty
-    where it went by none.
+    -1 = a new token. members[b]: where tokens are mixed, per token of the last of these places the patches in it, its
+    own one too; empty where all tokens are single patches. cached[b]: where prefill ends with an eviction, per patch
+    the percentage of (LLM layer, KV head) pairs that still hold it then. notes[b]: name -> number.
+    words[b]: words of the prompt that a text-aware method went by; empty where it went by none.
     """
 
     vision: list[list[int]] = field(default_factory=list)
@@ -31,6 +33,8 @@ class Trace:
     cache: list[list[int]] = field(default_factory=list)
     new_tokens: list[int] = field(default_factory=list)
     kept: dict[str, list[list[int]]] = field(default_factory=dict)
+    members: list[list[list[int]]] = field(default_factory=list)
+    cached: list[list[int]] = field(default_factory=list)
     notes: list[dict[str, float]] = field(default_factory=list)
     words: list[list[str]] = field(default_factory=list)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prunegrid.reduce.families import Family
+from prunegrid.reduce.members import Step, followed, listed
 from prunegrid.reduce.ops import apply, check, pick
 from prunegrid.reduce.places import Place, Site, check_probe, resolve_layer
 from prunegrid.reduce.probe import Recorder, cls_rows
@@ -40,6 +41,7 @@ class VisionSide:
         self._entering: list[Tokens] = []  # per layer
         self._projected: Tokens | None = None  # at the projector, where EMBEDS or PROJECTOR changes it later
         self._kept: dict[str, Tokens] = {}
+        self._steps: list[Step] = []
         self._notes: dict[str, Tensor] = {}
         self._words: Callable[[], Sequence[Sequence[str]]] | None = None
 
@@ -169,6 +171,7 @@ class VisionSide:
         out = apply(check(r, len(tokens), tokens.shape[1], who), tokens, prefix)
         if site.place == Place.EMBEDS and self._projected is None:
             self._projected = self.tokens
+        self._steps.append(Step(r, self.tokens.valid, prefix.shape[1]))
         self.tokens = self.tokens.after(r)
         layer = "" if site.layer is None else resolve_layer(site.layer, len(self.layers), "ViT")
         self._kept[f"{site.place}{layer}"] = self.tokens
@@ -221,4 +224,8 @@ class VisionSide:
             trace.vision_mlp = [[row[i + (i in mid)] for i in range(len(row))] for row in trace.vision]
         trace.projector = counts[id(self._projected or self.tokens)]
         trace.kept |= {place: tokens.kept() for place, tokens in self._kept.items()}
+        if any(step.reduction.mixes for step in self._steps):
+            patches = self._steps[0].valid.shape[1]
+            start = [[frozenset({i}) for i in range(patches)] for _ in range(batch)]
+            trace.members = listed(followed(start, self._steps), self.tokens.valid)
         trace.note(self._notes, self._words() if self._words else ())
