@@ -12,7 +12,7 @@ from prunegrid.mini.batches import COLOR, DIGIT, KINDS, PATCHES, SHAPE, Batches,
 from prunegrid.mini.language import IMAGE, words
 from prunegrid.mini.losses import Looking, language_loss
 from prunegrid.mini.model import build
-from prunegrid.mini.pointing import asked_patches, joined_digits, named_patches, word_table
+from prunegrid.mini.pointing import asked_patches, digit_patches, joined_digits, named_patches, word_table
 from prunegrid.mini.scenes import COLORS, SHAPES
 
 
@@ -26,14 +26,9 @@ def named_slowly(batch: dict[str, Tensor], b: int, i: int) -> set[int]:
     if batch["turn"][b, i] <= 0 or batch["targets"][b, i] != -100:
         return set()
     found = set()
-    written = word.isdigit() and any(
-        0 <= k < batch["ids"].shape[1] and words()[int(batch["ids"][b, k])].isdigit() for k in (i - 1, i + 1)
-    )
     for n, row in enumerate(batch["labels"][b].tolist()):
         color, shape = list(COLORS)[row[COLOR] - 1], SHAPES[row[SHAPE] - 1]
         if (row[COLOR] and color == word) or (row[SHAPE] and shape == word):
-            found.add(n)
-        if written and row[DIGIT] and str(row[DIGIT] - 1) == word:
             found.add(n)
     return found
 
@@ -57,6 +52,21 @@ def test_the_second_digit_of_a_number_in_a_question_is_joined_to_its_first(batch
             assert int(joined[b, i]) == (i - 1 if second else -1)
             seen += second
     assert seen > 3
+
+
+def test_digits_of_a_number_name_the_patches_that_show_them_and_a_count_names_nothing(
+    batch: dict[str, Tensor],
+) -> None:
+    shown, joined, seen = digit_patches(batch, word_table()), joined_digits(batch), set()
+    for b in range(4):
+        firsts = {int(k) for k in joined[b]} - {-1}
+        for i in range(joined.shape[1]):
+            word, written = words()[int(batch["ids"][b, i])], i in firsts or int(joined[b, i]) >= 0
+            digits = batch["labels"][b, :, DIGIT].tolist()
+            expected = [n for n, d in enumerate(digits) if written and d and str(d - 1) == word]
+            assert shown[b, i].nonzero().flatten().tolist() == expected
+            seen.add((written, bool(expected), word.isdigit()))
+    assert {(True, True, True), (True, False, True), (False, False, True)} <= seen
 
 
 def test_an_answer_is_about_what_all_words_of_its_question_name(batch: dict[str, Tensor]) -> None:

@@ -12,9 +12,9 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from prunegrid.mini.batches import KINDS, PLANES, turn_mask
 from prunegrid.mini.model import FEATURE_LAYER, WIDTH
-from prunegrid.mini.pointing import asked_patches, joined_digits, named_patches
+from prunegrid.mini.pointing import asked_patches, digit_patches, joined_digits, named_patches
 
-CONTRASTIVE_WEIGHT, ALIGN_WEIGHT, POINT_WEIGHT = 0.2, 0.3, 0.2
+CONTRASTIVE_WEIGHT, ALIGN_WEIGHT, POINT_WEIGHT = 0.2, 0.3, 0.4
 # Where words look for what they name (and options for their letter), where an answer looks at what its question names
 # (and the second digit of a number at its first), and where it looks for the option that says it: a layer each, because
 # each needs what was found before.
@@ -86,8 +86,12 @@ def language_loss(
     said = F.cross_entropy(logits, truth)
     align = alignment_loss(llava, visual, batch["labels"], table)
     named = named_patches(batch, table)
-    point = word.loss(slots[..., 0], named) + answer.loss(slots[..., 0], asked_patches(batch, named))
-    point = point + option.found(batch["option"], batch["turn"]) + word.found(batch["letter"], batch["turn"])
+    patches = slots[..., 0]
+    point = word.loss(patches, named) + answer.loss(patches, asked_patches(batch, named))
+    # Digits are few among the words that name: a mean of their own, or they wait for all others.
+    point = point + word.loss(patches, digit_patches(batch, table))
+    for look, key in ((option, "option"), (word, "letter")):
+        point = point + look.found(batch[key], batch["turn"])
     point = point + answer.found(joined_digits(batch), batch["turn"])
     right = (logits.argmax(-1) == truth).float()
     log = {"said": said.item(), "align": align.item(), "point": point.item(), "token": right.mean().item()}

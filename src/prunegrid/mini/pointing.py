@@ -33,17 +33,22 @@ def word_table() -> Tensor:
 
 
 def named_patches(batch: dict[str, Tensor], table: Tensor) -> Tensor:
-    """bool [B, L, N]: the patches that show the colour, the shape or the digit which a word of a question names. A digit
-    alone is a count and names nothing."""
-    ids, labels = batch["ids"], batch["labels"]
-    named = torch.zeros(*ids.shape, labels.shape[1], dtype=torch.bool)
+    """bool [B, L, N]: the patches that show the colour or the shape which a word of a question names."""
+    asking = _asking(batch)[..., None]
+    return (_shown(batch, table, COLOR) | _shown(batch, table, SHAPE)) & asking
+
+
+def digit_patches(batch: dict[str, Tensor], table: Tensor) -> Tensor:
+    """bool [B, L, N]: the patches that show the digit which stands in a number of a question. A digit alone is a count
+    and names nothing."""
     second = joined_digits(batch) >= 0
     written = second | F.pad(second[:, 1:], (0, 1))
-    free = torch.ones_like(written)
-    for plane, where in ((COLOR, free), (SHAPE, free), (DIGIT, written)):
-        words_of = table[plane][labels[..., plane]]  # [B, N], -1 where nothing lies
-        named |= (ids[:, :, None] == words_of[:, None, :]) & where[..., None]
-    return named & _asking(batch)[..., None]
+    return _shown(batch, table, DIGIT) & written[..., None]
+
+
+def _shown(batch: dict[str, Tensor], table: Tensor, plane: int) -> Tensor:
+    words_of = table[plane][batch["labels"][..., plane]]  # [B, N], -1 where nothing lies
+    return batch["ids"][:, :, None] == words_of[:, None, :]
 
 
 def joined_digits(batch: dict[str, Tensor]) -> Tensor:
