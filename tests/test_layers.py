@@ -34,7 +34,9 @@ ALLOWED = {
     | {f"prunegrid.{p}" for p in ("shape", "reduce", "tasks", "stats", "cost", "grid", "mini", "tune")}
     | {f"prunegrid.{p}" for p in ("checkpoints", "benchmarks", "latency")},
     # Readers of result files. What is tracked are the report's tables and figures, so track stands on report.
-    "prunegrid.report": {"numpy", "pandas", "matplotlib", "PIL", "yaml", "prunegrid.stats", "prunegrid.grid"},
+    # A study's page shows its cost table, which is computed from no result.
+    "prunegrid.report": {"numpy", "pandas", "matplotlib", "PIL", "yaml"}
+    | {"prunegrid.stats", "prunegrid.grid", "prunegrid.cost"},
     "prunegrid.track": {"mlflow", "numpy", "yaml", "prunegrid.stats", "prunegrid.grid", "prunegrid.report"},
     "prunegrid.__main__": {"prunegrid.run"},
     PLUGIN: {"submitit", "psutil", "snakemake_interface_common", "snakemake_interface_executor_plugins"},

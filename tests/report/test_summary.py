@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from prunegrid.report import published
 from prunegrid.report.cell import Estimate, ResultError
 from prunegrid.report.results import load_study
 from prunegrid.report.summary import Summary, join_seeds, summarise, with_p
@@ -118,7 +119,7 @@ def test_the_full_token_row_has_no_difference(root: Path) -> None:
 def test_published_never_beside_mini(root: Path) -> None:
     published = {TOPK: 76.3}
     synthetic.write_study(root, published=published)
-    assert not summary(root).has_published
+    assert not published.rows(summary(root))
     synthetic.write_study(root, "real", model="llava15_7b", published=published)
     found = summary(root, "real")
     assert found.fields[TOPK].published == 76.3
@@ -130,10 +131,10 @@ def test_published_only_for_the_published_model(root: Path) -> None:
     cells = synthetic.write_study(
         root, model="llava15_13b", published={TOPK: 76.3}, head={"published": source}
     )
-    assert not summary(root).has_published
+    assert not published.rows(summary(root))
     both = {**source, "model": ["llava15_7b", "llava15_13b"]}
     synthetic.write_study(root, model="llava15_13b", published={TOPK: 76.3}, head={"published": both})
-    assert summary(root).has_published
+    assert published.rows(summary(root))
     synthetic.write_study(root, model="llava15_7b", published={TOPK: 76.3}, head={"published": source})
     assert summary(root).fields[TOPK].published == 76.3
     assert cells[0]["model"] == "llava15_13b"

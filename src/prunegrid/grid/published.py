@@ -33,7 +33,21 @@ def checked(given: Any, where: str) -> Mapping[str, Any]:
     for row, figure in (given.get("mean") or {}).items():
         if not _is_number(figure):
             raise GridError(f"{where}.mean.{row} must be a number, not {figure!r}")
+    _check_words(given, where)
     return given
+
+
+def _check_words(given: Mapping[str, Any], where: str) -> None:
+    """What is printed as it stands is text."""
+    for key in ("source", "notes"):
+        if not isinstance(given.get(key, ""), str):
+            raise GridError(f"{where}.{key} must be a text, not {given[key]!r}")
+    for name in models(given):
+        if not isinstance(name, str):
+            raise GridError(f"{where}.model must be a name or a list of names, not {name!r}")
+    metric = given.get("metric") or {}
+    if not isinstance(metric, Mapping) or not all(isinstance(name, str) for name in metric.values()):
+        raise GridError(f"{where}.metric must be a mapping of task to definition, not {metric!r}")
 
 
 def _is_number(value: Any) -> bool:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from prunegrid.report import unsupported
 from prunegrid.report.cell import ResultError
 from prunegrid.report.results import load_study
 from prunegrid.report.summary import summarise
@@ -23,11 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--results", type=Path, default=Path("results"))
         command.add_argument("--study", required=True)
     study.add_argument("--out", type=Path, required=True)
+    study.add_argument("--conf", type=Path, default=Path("conf"), help="for a study that cannot run")
     text.add_argument("--width", type=int, default=120)
     given = parser.parse_args(arguments)
     try:
         if given.command == "text":
             sys.stdout.write(render_text(summarise(load_study(given.results, given.study)), given.width))
+        elif nothing := unsupported.declared(given.conf, given.study):
+            unsupported.build(nothing, given.out)
+            print(f"unsupported, with the paper's figures: {given.out / 'index.html'}")
         else:
             from prunegrid.report.study import build  # matplotlib: half a second that `text` does not need
 

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from prunegrid.grid.atomic import write_text
-from prunegrid.report import figures, html, speed, tables
+from prunegrid.report import cost_table, figures, html, published, sheet, speed, tables
 from prunegrid.report.cell import Cell
 from prunegrid.report.histogram import study_histogram
 from prunegrid.report.overlay import Panel, gallery, panel, samples_with_pictures
@@ -22,24 +22,34 @@ _PANELS = 15  # methods on one picture; more are told, not drawn
 
 
 def build(results: Path, name: str, out: Path) -> Summary:
-    """Write index.html, table.{md,csv,html,txt}, front_{tokens,flops}, histogram and overlays/,
-    and where something was measured speed.csv and front_seconds, into `out`."""
+    """Write index.html, table.{md,csv,tex,html,txt}, front_{tokens,flops}, histogram and overlays/ into `out`, and where
+    there is something of the kind speed.csv and front_seconds, published.csv, cost_table.csv."""
     summary = summarise(load_study(results, name))
     out.mkdir(parents=True, exist_ok=True)
     title = summary.study.title
     write_text(out / "table.txt", tables.render_text(summary))
     write_text(out / "table.md", tables.markdown(summary))
     write_text(out / "table.csv", tables.as_csv(summary))
+    write_text(out / "table.tex", tables.latex(summary))
+    _write_paper(summary, out)
     write_text(out / "table.html", html.page(title, html.heading(summary) + html.table(summary)))
     save(figures.front(summary, figures.TOKENS), out / "front_tokens")
     save(figures.front(summary, figures.FLOPS), out / "front_flops")
     if speed.speeds(summary):
         save(figures.front(summary, figures.SECONDS), out / "front_seconds")
-        write_text(out / "speed.csv", tables.csv_of(speed.table(speed.speeds(summary))))
+        write_text(out / "speed.csv", sheet.csv_of(speed.table(speed.speeds(summary))))
     save(study_histogram(summary), out / "histogram")
     overlays = _overlays(summary, out / "overlays")
     write_text(out / "index.html", html.page(title, _body(summary, out, overlays)))
     return summary
+
+
+def _write_paper(summary: Summary, out: Path) -> None:
+    """What the paper printed, and its cost table computed, as lines to compute with."""
+    if published.rows(summary):
+        write_text(out / "published.csv", sheet.csv_of(published.lines(summary)))
+    if computed := cost_table.load(summary.study):
+        write_text(out / "cost_table.csv", sheet.csv_of(cost_table.lines(computed)))
 
 
 def _overlays(summary: Summary, folder: Path) -> list[tuple[Path, str]]:
@@ -75,6 +85,9 @@ def _caption(cells: Sequence[Cell], column: str, sample: str) -> str:
 
 def _body(summary: Summary, out: Path, overlays: Sequence[tuple[Path, str]]) -> str:
     parts = [html.heading(summary), _provenance_box(summary.study), "<h2>Table</h2>", html.table(summary)]
+    parts += [
+        sheet.html(said) for said in (published.sheet(summary), cost_table.sheet(summary.study)) if said
+    ]
     parts += ["<h2>Fronts</h2>"]
     parts += [html.picture(out / "front_tokens.png", f"Score over tokens, {_FRONT_NOTE}")]
     parts += [html.picture(out / "front_flops.png", f"Score over FLOPs, {_FRONT_NOTE}")]

@@ -81,10 +81,6 @@ class Summary:
         cells = (next((c for c in f.cells if c.state == "done"), None) for f in self.of_column(column))
         return sorted((cell for cell in cells if cell), key=lambda cell: cell.reducer != "none")
 
-    @property
-    def has_published(self) -> bool:
-        return any(field.published is not None for field in self.fields.values())
-
 
 def summarise(study: Study) -> Summary:
     """Group the cells of `study`. ResultError if two cells would share a field and a seed."""
@@ -160,14 +156,19 @@ def _state(cells: Sequence[Cell]) -> FieldState:
     return "failed" if "failed" in states else "missing"
 
 
-def _published(cell: Cell, study: Study) -> float | None:
-    """The paper's number, only where this cell's model is one that the paper measured."""
+def comparable(cell: Cell, study: Study) -> bool:
+    """Whether a paper's figure may stand beside this cell: its model is one that the paper measured."""
+    if is_mini(cell.model):
+        return False
     said = (study.plan.get("published") or {}).get("model")
     measured = {said} if isinstance(said, str) else set(said or ())
     own = (cell.config.get("model") or {}).get("published") or cell.model
-    if is_mini(cell.model) or (measured and not measured & {own, cell.model}):
-        return None
-    return number(cell.planned.get("published"))
+    return not measured or bool(measured & {own, cell.model})
+
+
+def _published(cell: Cell, study: Study) -> float | None:
+    """The paper's number of this cell."""
+    return number(cell.planned.get("published")) if comparable(cell, study) else None
 
 
 def _score(cell: Cell, factor: float) -> Estimate:

@@ -1,4 +1,4 @@
-"""A study's table: aligned text for the terminal, Markdown to paste, CSV to compute with."""
+"""A study's table: aligned text for the terminal, Markdown and LaTeX to paste, CSV to compute with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import textwrap
 from collections.abc import Callable, Sequence
 
-from prunegrid.report import words
+from prunegrid.report import cost_table, published, sheet, words
 from prunegrid.report.cell import Estimate, is_mini
 from prunegrid.report.provenance import mixed
 from prunegrid.report.summary import Field, Summary
@@ -89,16 +89,16 @@ def markdown(summary: Summary) -> str:
     study = summary.study
     parts = [f"## {study.title}", f"Model: {', '.join(study.models)}. {study.progress}."]
     parts += [f"Source: {source}"] if (source := study.plan.get("source")) else []
-    parts += ["### Score", _score_table(summary), "### Difference to full tokens", _delta_table(summary)]
-    if summary.has_published:
-        parts += ["### Published", _published_table(summary)]
+    parts += ["### Score", sheet.markdown_table(_score_table(summary))]
+    parts += ["### Difference to full tokens", sheet.markdown_table(_delta_table(summary))]
+    parts += [sheet.markdown(said) for said in (published.sheet(summary), cost_table.sheet(study)) if said]
     parts += [words.LEGEND.replace("*", "\\*")]
     parts += [words.MINI] if any(map(is_mini, study.models)) else []
     parts += mixed(study)
     return "\n\n".join(parts) + "\n"
 
 
-def _score_table(summary: Summary) -> str:
+def _score_table(summary: Summary) -> list[list[str]]:
     def write(field: Field) -> str:
         seeds = words.seeds(field) if field.score else ""
         return words.score(field) + words.star(field) + (f" ({seeds})" if seeds else "")
@@ -106,30 +106,38 @@ def _score_table(summary: Summary) -> str:
     return _grid(summary, write, cost=True)
 
 
-def _delta_table(summary: Summary) -> str:
+def _delta_table(summary: Summary) -> list[list[str]]:
     return _grid(summary, words.delta_interval, cost=False)
 
 
-def _published_table(summary: Summary) -> str:
-    def write(field: Field) -> str:
-        return words.NOTHING if field.published is None else f"{words.score(field)} / {field.published:g}"
-
-    return "Measured / published.\n\n" + _grid(summary, write, cost=False)
-
-
-def _grid(summary: Summary, write: Callable[[Field], str], cost: bool) -> str:
+def _grid(summary: Summary, write: Callable[[Field], str], cost: bool) -> list[list[str]]:
+    """The head, then a line per row."""
     head = ["method", *summary.columns, *(["tokens", "FLOPs"] if cost else [])]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    lines = [head]
     for row in summary.rows:
         fields = [summary.fields.get((row, column)) for column in summary.columns]
         texts = ["" if field is None else write(field) for field in fields]
         own = summary.of_row(row)
         lines.append([row, *texts, *([words.tokens(own), words.relative_flops(own)] if cost else [])])
-    return "\n".join("| " + " | ".join(_escaped(text) for text in line) + " |" for line in lines)
+    return lines
 
 
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*")
+# ---- LaTeX -------------------------------------------------------------------------------------------
+
+
+def latex(summary: Summary) -> str:
+    """Scores with tokens and FLOPs, differences, what the paper printed, and the computed cost table."""
+    study = summary.study
+    notes = [words.LEGEND, *([words.MINI] if any(map(is_mini, study.models)) else []), *mixed(study)]
+    head = f"{study.title} ({', '.join(study.models)}, {study.progress})"
+    scores, deltas = _score_table(summary), _delta_table(summary)
+    made = [
+        sheet.Sheet(head, scores[0], scores[1:], notes=notes),
+        sheet.Sheet(f"{study.title}: difference to full tokens", deltas[0], deltas[1:]),
+        published.sheet(summary),
+        cost_table.sheet(study),
+    ]
+    return "\n".join(sheet.latex(each) for each in made if each)
 
 
 # ---- CSV ---------------------------------------------------------------------------------------------
@@ -143,13 +151,6 @@ def as_csv(summary: Summary) -> str:
     writer = csv.DictWriter(out, list(lines[0]) if lines else ["row", "column"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
-    return out.getvalue()
-
-
-def csv_of(rows: Sequence[Sequence[str]]) -> str:
-    """Texts as they stand, the head first."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue()
 
 
