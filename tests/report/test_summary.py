@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from prunegrid.report import published
 from prunegrid.report.cell import Estimate, ResultError
+from prunegrid.report.published import rows as rows_of_paper
 from prunegrid.report.results import load_study
 from prunegrid.report.summary import Summary, join_seeds, summarise, with_p
 
@@ -119,7 +119,7 @@ def test_the_full_token_row_has_no_difference(root: Path) -> None:
 def test_published_never_beside_mini(root: Path) -> None:
     published = {TOPK: 76.3}
     synthetic.write_study(root, published=published)
-    assert not published.rows(summary(root))
+    assert not rows_of_paper(summary(root))
     synthetic.write_study(root, "real", model="llava15_7b", published=published)
     found = summary(root, "real")
     assert found.fields[TOPK].published == 76.3
@@ -131,10 +131,10 @@ def test_published_only_for_the_published_model(root: Path) -> None:
     cells = synthetic.write_study(
         root, model="llava15_13b", published={TOPK: 76.3}, head={"published": source}
     )
-    assert not published.rows(summary(root))
+    assert not rows_of_paper(summary(root))
     both = {**source, "model": ["llava15_7b", "llava15_13b"]}
     synthetic.write_study(root, model="llava15_13b", published={TOPK: 76.3}, head={"published": both})
-    assert published.rows(summary(root))
+    assert rows_of_paper(summary(root))
     synthetic.write_study(root, model="llava15_7b", published={TOPK: 76.3}, head={"published": source})
     assert summary(root).fields[TOPK].published == 76.3
     assert cells[0]["model"] == "llava15_13b"
