@@ -20,8 +20,10 @@ rule score:
 rule cost:
     input:
         trace=lambda wildcards: f"results/predictions/{CELLS[wildcards.cell]['prediction']}/trace.jsonl",
+        records=lambda wildcards: f"results/predictions/{CELLS[wildcards.cell]['prediction']}/records.jsonl",
     output:
-        "results/cells/{cell}/cost.json",
+        cost="results/cells/{cell}/cost.json",
+        kept="results/cells/{cell}/kept.json",
     log:
         "logs/cost/{cell}.log",
     localrule: HERE

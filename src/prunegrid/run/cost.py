@@ -10,6 +10,7 @@ from prunegrid.cost import TokenSchedule, equivalent_tokens, flops
 from prunegrid.grid.cell import Cell
 from prunegrid.run import weights
 from prunegrid.run.files import Files, entering, read_finished, write_json
+from prunegrid.run.kept import kept_patches
 from prunegrid.shape import ModelShape
 
 CONVENTION = "exact"
@@ -17,7 +18,8 @@ PARTS = ("vision", "projector", "prefill", "decode")
 
 
 def cost(cell: Cell, results: Path, root: Path) -> None:
-    """Write cost.json of a cell: visual tokens entering the LLM, equivalent tokens, mean FLOPs per sample by part.
+    """Write cost.json of a cell: visual tokens entering the LLM, equivalent tokens, mean FLOPs per sample by part; and
+    kept.json, which tokens these are.
 
     FLOPs count the ViT layers that LLaVA needs (transformers runs the unused last ones too) and no reducer's own work.
     """
@@ -46,6 +48,7 @@ def cost(cell: Cell, results: Path, root: Path) -> None:
         "relative_flops": _relative(rows, shape, sum(parts.values())),
     }
     write_json(files.cell / "cost.json", made)
+    kept_patches(cell, files, rows, root)
 
 
 def schedule_of(rows: list[dict[str, Any]], shape: ModelShape) -> TokenSchedule:
