@@ -61,7 +61,7 @@ class PruMergePlus(Merging):
         rank = order.argsort(dim=1)
         picked = (rank < m[:, None]) & view.valid
         free = view.valid & ~picked
-        spatial = _staircase(m, free) if self.sampling == "adaptive" else _even(more, free)
+        spatial = _staircase(m, free, view.valid) if self.sampling == "adaptive" else _even(more, free)
         # By falling attention first, then by place; what is neither comes last.
         key = torch.where(picked, rank, torch.where(spatial, count + place, 2 * count))
         counts = (picked | spatial).sum(1)
@@ -84,12 +84,13 @@ class PruMergePlus(Merging):
         return self.finish(view, a, keep, valid, note, ragged)
 
 
-def _staircase(m: Tensor, free: Tensor) -> Tensor:
-    """bool [B, N]: every stride-th token from 0 to N - 2 that is free, stride = int(int(N / m) / 3)."""
-    count = free.shape[1]
-    stride = (count // m // 3).clamp_min(1)
-    place = torch.arange(count, device=free.device)
-    return free & (place % stride[:, None] == 0) & (place < count - 1)
+def _staircase(m: Tensor, free: Tensor, valid: Tensor) -> Tensor:
+    """bool [B, N]: every stride-th token from 0 to n - 2 that is free, stride = int(int(n / m) / 3); n: a sample's own
+    tokens, which come first."""
+    count = valid.sum(1, keepdim=True)
+    stride = (count // m[:, None] // 3).clamp_min(1)
+    place = torch.arange(free.shape[1], device=free.device)
+    return free & (place % stride == 0) & (place < count - 1)
 
 
 def _even(m: Tensor, free: Tensor) -> Tensor:
