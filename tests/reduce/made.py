@@ -173,7 +173,9 @@ class Evicting:
         alive = [t for t in range(length) if bool(self.alive[layer][t])]
         scope = alive if self.scope is None else [t for t in alive if t in self.scope]
         first = [t for t in scope if t < self.length]
-        size = h2o.budget(len(first), self.reducer.heavy, self.reducer.recent)
+        heavy, recent = self.reducer.heavy, self.reducer.recent
+        numbers = isinstance(heavy, int) and isinstance(recent, int)
+        size = h2o.Budget(int(heavy), int(recent)) if numbers else h2o.budget(len(first), heavy, recent)
         queries = alive if step == 0 else [length - 1]
         held: list[list[int]] = []
         for g in range(KV_HEADS):

@@ -25,6 +25,7 @@ from .lab import (
     one,
     probed,
     ragged,
+    tiny,
 )
 
 pytestmark = pytest.mark.usefixtures("no_grad")
@@ -52,6 +53,20 @@ def test_cls_rows_of_every_layer(model: Model, inputs: Inputs, layer: int, place
         want = tower(model, one(inputs, b)["pixel_values"])[layer]
         close(view.attention(layer)[b], want[:, :1, 1:])
         close(view.logits(layer)[b].softmax(-1), want[:, :1])
+
+
+@pytest.mark.parametrize("layer", [-2, -1])
+def test_cls_rows_are_those_of_eager_attention_to_a_millionth(inputs: Inputs, layer: int) -> None:
+    """Of the layer that made the features and of the one behind, in single precision; transformers' own matrices."""
+    soft_spoken = tiny()
+    for weight in soft_spoken.parameters():
+        weight.data.mul_(0.5 if weight.dim() > 1 else 1)  # so that rounding is not magnified
+    view = look(soft_spoken, inputs, probed(at(Place.FEATURES), layer))
+    vision = soft_spoken.model.vision_tower
+    vision.set_attn_implementation("eager")
+    want = vision(inputs["pixel_values"], output_attentions=True).attentions[layer][:, :, :1, 1:]
+    assert want.max() > 2 * want.mean(), "a flat row would show nothing"
+    torch.testing.assert_close(view.attention(layer), want, rtol=0, atol=1e-6)
 
 
 KEEPS = {"0": draw(11, PATCHES, 1), "1": draw(6, PATCHES, 2)}

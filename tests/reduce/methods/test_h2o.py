@@ -116,6 +116,19 @@ def test_the_model_answers_as_if_what_left_were_masked(
         assert got.trace.cache[b] == [policy.held[i] for i in range(LAYERS)]
 
 
+def test_a_number_that_is_reached_later_by_shorter_samples(model: Model, inputs: Inputs) -> None:
+    """25 tokens hold the longer prompt (of 22 and 25) exactly: what the padding got must not count for the answer."""
+    reducer, new = H2O(22, 3), 12
+    got = answer(model, reducer, inputs, new)
+    assert inputs["attention_mask"].sum(1).tolist() == [22, 25]
+    for b in range(2):
+        x, _ = prompt_of(model, inputs, b)
+        alive = [torch.ones(len(x) + new, dtype=torch.bool)] * LAYERS
+        policy = made.Evicting(reducer, None, alive, len(x))
+        close(got.logits[b], oracle.evicting(model, x, (), (), got.tokens[b], policy))
+    assert got.trace.cache == [[25] * LAYERS] * 2
+
+
 def test_after_a_ragged_prune_in_the_vision_tower(model: Model, inputs: Inputs) -> None:
     some = {"0": list(range(11)), "1": [0, 3, 4, 5, 9, 12]}
     reducer: Reducer = made.Chain(plan((at(Place.FEATURES), ragged(some))), H2O(0.3, 0.2))

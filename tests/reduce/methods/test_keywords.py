@@ -13,6 +13,7 @@ from transformers import LlavaForConditionalGeneration
 from prunegrid.reduce import PromptText, ReducedVLM
 from prunegrid.reduce.methods.ivtp import IVTP
 from prunegrid.reduce.methods.keywords import asked, bare, members, overlap, relevance
+from prunegrid.reduce.methods.pseudo_cls import Selection
 from prunegrid.reduce.text import ClipText
 from reduce import clip
 from reduce.lab import IMAGE, Inputs
@@ -107,6 +108,16 @@ def test_scopes() -> None:
     seen.prompt = [PromptText("ab cd ef", ((0, 2), (2, 5), (5, 8)), (3, 8))]
     assert members(seen, "turn", "X").tolist() == [[False, True, True]]
     assert members(seen, "all", "X").tolist() == [[True, True, True]]
+
+
+def test_the_threshold_itself_is_enough_and_only_the_scope_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: Any = SimpleNamespace(valid=torch.ones(1, 4).bool(), visual=torch.zeros(1, 4).bool())
+    seen.prompt = [PromptText("ab cd ef gh", ((0, 2), (2, 5), (5, 8), (8, 11)), (3, 11))]
+    said = torch.tensor([[0.9, 0.5, 0.4999, 0.5001]])
+    monkeypatch.setattr(Selection, "_relevance", lambda *_: said)
+    found = Selection(tau=0.5).choose(seen, None)
+    assert found.chosen.tolist() == [[False, True, False, True]]
+    assert found.share.tolist() == [pytest.approx(2 / 3)] and found.words() == [["cd", "gh"]]
 
 
 def test_prompts_that_do_not_fit_are_refused(model: Model, inputs: Inputs) -> None:

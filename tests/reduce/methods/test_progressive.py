@@ -10,6 +10,7 @@ import pytest
 import torch
 from vit_view import FULL, SHAPES, batch, host, in_the_model, layer, shape, view
 
+from prunegrid.reduce import Host
 from prunegrid.reduce.methods.progressive import Progressive
 from reference import progressive as slow
 
@@ -50,6 +51,8 @@ def test_random_is_the_same_draw_at_every_layer_and_for_every_batch() -> None:
     alone = reducer.reduce(reducer.sites(shape(144))[0], view(given[:1], 0), host(144))
     assert torch.equal(made.keep[:1], alone.keep)
     assert not torch.equal(made.keep[0], made.keep[1])
+    seeded = reducer.reduce(reducer.sites(shape(144))[0], view(given, 0), Host(shape(144), seed=1))
+    assert not torch.equal(made.keep[0], seeded.keep[0]), "the seed counts"
     draw = torch.rand(144, generator=view(given, 0).generators(0)[0]).tolist()
     counts = reducer.counts(shape(144))
     want = slow.drop_lowest(counts, lambda _l, alive: [draw[j] for j in alive], 144)
@@ -64,6 +67,7 @@ def test_random_is_the_same_draw_at_every_layer_and_for_every_batch() -> None:
 def test_in_the_model(model: Any, score: Any, mid: bool) -> None:
     got = in_the_model(model, Progressive(4, score=score, mid=mid))
     assert got.trace.vision == [[17, 13, 9, 5]] * 2 and got.trace.projector == [4, 4]
+    assert got.trace.vision_mlp == ([[13, 9, 5, 5]] * 2 if mid else []), "the MLP of a layer is spared or not"
     for b in range(2):
         by_layer = [got.trace.kept[f"vision{i}"][b] for i in range(3)]
         assert all(kept == sorted(kept) for kept in by_layer), "raster order"

@@ -91,6 +91,12 @@ def test_the_context_token_equals_the_loop(side: int | None) -> None:
     )
 
 
+def test_only_what_the_user_said_is_read() -> None:
+    made, x = ContextToken(16, 24, 2, 64, 1, None).eval(), torch.randn(1, 16, 16)
+    said = PromptText("You help. USER: Is it red? ASSISTANT:", turn=(16, 26))
+    assert torch.equal(made.read(x, [said]), made.read(x, [PromptText("Is it red?")]))
+
+
 def test_long_questions_lose_their_beginning() -> None:
     made = ContextToken(16, 24, 1, 64, 1, None)
     ids = made.encode("x" * 300 + "end")

@@ -106,6 +106,16 @@ def test_shares_are_of_each_samples_own_tokens(model: Model, inputs: Inputs) -> 
         close(got.logits[b], oracle.masked(model, x, visual, stages, got.tokens[b]))
 
 
+def test_shares_are_rounded_down(model: Model, inputs: Inputs) -> None:
+    """Of 16 tokens 7.52, 3.84 and 1.6 are 7, 3 and 1; with and without ragged counts."""
+    shares = (0.47, 0.24, 0.1)
+    got = answer(model, PyramidDrop(LAYERS3, shares), inputs, 1)
+    assert got.trace.visual == [[PATCHES, *reference.counts(PATCHES, shares)]] * 2 == [[16, 7, 3, 1]] * 2
+    some = {"0": list(range(16)), "1": list(range(11))}
+    reducer = made.Chain(plan((at(Place.FEATURES), ragged(some))), PyramidDrop(LAYERS3, shares))
+    assert answer(model, reducer, inputs, 1).trace.visual == [[16, 7, 3, 1], [11, 5, 2, 1]]
+
+
 def test_nothing_stays_behind(model: Model, inputs: Inputs) -> None:
     hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
     answer(model, PyramidDrop(LAYERS3), inputs, 2)

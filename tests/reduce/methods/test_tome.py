@@ -10,6 +10,7 @@ import torch
 from vit_view import SHAPES, batch, groups, host, in_the_model, shape, view
 
 from prunegrid.reduce.methods.tome import ToMe, bipartite
+from prunegrid.reduce.methods.vit_schedule import capped, linear
 from prunegrid.reduce.ops import apply, survivors_size
 from reference import tome as slow
 
@@ -50,6 +51,14 @@ def test_no_layer_merges_more_than_half() -> None:
         assert all(0 <= a - b <= a // 2 for a, b in itertools.pairwise(counts))
     with pytest.raises(ValueError, match="3 steps leave 72 to 576"):
         ToMe(64, "haurum").sites(shape(576))
+
+
+def test_earlier_layers_take_over_what_later_ones_cannot() -> None:
+    """Even steps to 2 of 8 would be 5, 2; but of 5 tokens two pairs merge at most."""
+    assert capped(linear(8, 2, 2), 8, "X") == [4, 2]
+    assert capped([11, 5, 2, 1], 16, "X") == [8, 4, 2, 1] and capped([4, 2], 5, "X", limit=3) == [3, 2]
+    with pytest.raises(ValueError, match=r"X: 1 of 6 tokens are out of reach.*2 steps leave 2 to 6"):
+        capped([3, 1], 6, "X")
 
 
 def test_haurums_stages_are_those_of_the_benchmark() -> None:

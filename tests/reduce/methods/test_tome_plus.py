@@ -26,10 +26,23 @@ def keys(model: Any, layer: int, hidden: Tensor, position: Tensor) -> Tensor:
     return k.repeat_interleave(lab.HEADS // lab.KV_HEADS, 0)
 
 
-def run(model: Any, x: Tensor, visual: range, counts: dict[int, int], new: Tensor) -> Tensor:
+def tower(model: Any, pixels: Tensor, counts: dict[int, int], proportional: bool) -> tuple[Tensor, Tensor]:
+    """ToMe in a tower that really shrinks -> what the language model gets [n, D], and sizes [n]."""
+    x, size = oracle.patches(model, pixels), torch.ones(1 + lab.PATCHES)
+    for i, layer in enumerate(model.model.vision_tower.encoder.layers[: lab.SOURCE + 1]):
+        k = layer.self_attn.k_proj(layer.layer_norm1(x)).view(len(x), lab.HEADS, -1).transpose(0, 1)
+        x, _ = oracle.vit_attention(layer, x, bias=size.log() if proportional else 0.0)
+        step = tome.tome_merge(x, k, size, len(x) - 1 - counts[i])
+        x, size = oracle.vit_mlp(layer, step.tokens), step.size
+    return oracle.project(model, x[1:]), size[1:]
+
+
+def run(
+    model: Any, x: Tensor, visual: range, counts: dict[int, int], new: Tensor, size: Tensor | None = None
+) -> Tensor:
     """Logits [new, V]: before the layers of `counts` visual tokens merge; each stands where its destination stood."""
     h, n, before = torch.cat([x, oracle.words(model, new[:-1])]), len(visual), x
-    position, size = torch.arange(len(h)), torch.ones(len(visual))
+    position, size = torch.arange(len(h)), torch.ones(len(visual)) if size is None else size
     for i in range(lab.LAYERS):
         there = slice(visual.start, visual.start + n)
         if i in counts and n > counts[i]:
@@ -62,11 +75,19 @@ def test_the_language_model_merges_as_the_loop(model: Any, keep: int, layers: An
         assert got.trace.cache[b] == [len(x) - lab.PATCHES + n + NEW - 1 for n in held]
 
 
-def test_sizes_of_the_tower_weigh_in_the_language_model(model: Any) -> None:
-    """Patches merged in the ViT count as many: their sizes reach the sites at PROMPT."""
-    got = lab.answer(model, ToMePlus(4, 8, (1, 2)), lab.batch(), 2)
+@pytest.mark.parametrize("proportional", [True, False])
+def test_sizes_of_the_tower_weigh_in_the_language_model(model: Any, proportional: bool) -> None:
+    """Patches merged in the ViT count as many there, in its attention and in the means of the language model."""
+    reducer, inputs = ToMePlus(4, 8, (1, 2), proportional), lab.batch()
+    got, shape = lab.answer(model, reducer, inputs, NEW), lab.tiny_shape(model)
     assert got.trace.projector == [8, 8] and [v[-1] for v in got.trace.visual] == [4, 4]
     assert got.trace.vision == [[17, 14, 12, 9]] * 2
+    for b in range(2):
+        pixels = inputs["pixel_values"][b : b + 1]
+        features, size = tower(model, pixels, reducer.first.counts(shape), proportional)
+        assert size.sum() == lab.PATCHES and size.max() > 1, "every patch is counted once"
+        x, visual = lab.prompt_of(model, inputs, b, features)
+        lab.close(got.logits[b], run(model, x, visual, reducer.counts(shape), got.tokens[b], size))
 
 
 def test_full_scale_counts_and_impossible_values() -> None:

@@ -173,6 +173,25 @@ def test_second_stage_alone_is_h2o(model: Model, inputs: Inputs) -> None:
     assert torch.equal(got.logits, want.logits) and got.trace.cache == want.trace.cache
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"heavy": 0.3, "recent": 0.1},
+        {"heavy": 0.1, "recent": 0.3, "heads": "shared"},
+        {"heavy": 4, "recent": 2, "scope": "visual"},
+    ],
+    ids=str,
+)
+def test_second_stage_takes_h2os_settings(model: Model, inputs: Inputs, options: dict[str, Any]) -> None:
+    got, want = (
+        answer(model, VTIP("second", **options), inputs, NEW),
+        answer(model, H2O(**options), inputs, NEW),
+    )
+    assert torch.equal(got.logits, want.logits) and got.trace.cache == want.trace.cache
+    plain = answer(model, H2O(0.5, 0.5), inputs, NEW)
+    assert not torch.equal(got.logits, plain.logits)
+
+
 def test_nothing_stays_behind(model: Model, inputs: Inputs) -> None:
     hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
     answer(model, VTIP(after=1), inputs, 2)
