@@ -1,8 +1,9 @@
 """CrossGET (arXiv:2305.17455), LLaVA's vision tower: complete-graph soft matching in plain loops; no package code.
 
-One image, one layer. Position 0 is the class token, the last position the cross token; neither ever merges.
+Matching: one image, one layer. Position 0 is the class token, the last position the cross token; neither ever merges.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -76,3 +77,24 @@ def crossget_merge(x: Tensor, keys: Tensor, attention: Tensor, size: Tensor, r: 
         for j in groups[i]:
             made[i] += mixed[i, j] * x[j]
     return Merge(made, sizes, groups, mixed)
+
+
+def agreement(image: Tensor, text: Tensor) -> float:
+    """image [V, B, D]: the cross tokens that enter the V vision layers, projected; text [L, B, D]: those that enter the L
+    LLM layers -> the loss that draws them together.
+
+    Vision layer i stands beside int((i + 1) L / V) - int(i L / V) LLM layers, in order. Each pair adds the mean of
+    KL(M || P) and KL(M || Q), P and Q the softmaxes and M their average; mean over LLM layers and samples.
+    """
+    vision, layers, samples = len(image), len(text), text.shape[1]
+    beside: list[int] = []
+    for i in range(vision):
+        beside += [i] * (int((i + 1) * layers / vision) - int(i * layers / vision))
+    total = 0.0
+    for t in range(layers):
+        for b in range(samples):
+            p, q = (x.double().softmax(0).tolist() for x in (image[beside[t], b], text[t, b]))
+            for mine, its in zip(p, q, strict=True):
+                m = (mine + its) / 2
+                total += (m * math.log(m / mine) + m * math.log(m / its)) / 2
+    return total / (layers * samples)

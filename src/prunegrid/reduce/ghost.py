@@ -43,7 +43,8 @@ class Ghost:
         own.want(self.layer.self_attn)
         position = self._position()
         sees = torch.cat([self._sees(), torch.ones_like(position, dtype=torch.bool)], 1)
-        outer = open_recorder(own)
+        outer, checkpoints = open_recorder(own), self.layer.gradient_checkpointing
+        self.layer.gradient_checkpointing = False  # a checkpointed layer takes no cache; nothing is learnt here
         try:
             # forward, not the module: its hooks reduce the prompt
             out: Tensor = self.layer.forward(
@@ -55,6 +56,7 @@ class Ghost:
                 position_embeddings=self.rotary(x[:, None], position_ids=position),
             )
         finally:
+            self.layer.gradient_checkpointing = checkpoints
             close_recorder(outer)
         logits = own.record(self.layer.self_attn).logits(torch.zeros(1, dtype=torch.long, device=x.device))
         return out[:, 0], soft(logits).squeeze(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,6 +34,14 @@ SUPPORTED: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "prefill_chunk_size": ((), "the prompt must pass in one piece"),
     "return_dict_in_generate": ((False,), "tokens and the trace are what is returned"),
 }
+
+
+@dataclass
+class Passed(CausalLMOutputWithPast):
+    """One pass. loss: of the answers; own_loss: what a reducer's own weights are to learn besides, not weighted, and
+    no part of `loss`; None where there is nothing of the kind."""
+
+    own_loss: Tensor | None = None
 
 
 class ReducedVLM:
@@ -98,7 +107,7 @@ class ReducedVLM:
         labels: Tensor | None = None,
         ids: Sequence[str] = (),
         prompt: Sequence[PromptText] = (),
-    ) -> tuple[CausalLMOutputWithPast, Trace]:
+    ) -> tuple[Passed, Trace]:
         """One pass, for training and for logits. labels [B, T] as in `inputs`; -100 = no loss. The loss is
         over the rows that reach the last layer. Gradients flow; when you call backward the model is already
         as it was. CACHE sites rest: there is no cache."""
@@ -113,7 +122,9 @@ class ReducedVLM:
                     rows = session.language.rows[-1]
                     kept = kept.gather(1, rows.row).masked_fill(~rows.valid | rows.visual, -100)
                 loss = F.cross_entropy(out.logits[:, :-1].flatten(0, 1).float(), kept[:, 1:].flatten())
-            return CausalLMOutputWithPast(loss=loss, logits=out.logits), session.trace()
+            trace = session.trace()
+        own = None if labels is None else session.loss()
+        return Passed(loss=loss, logits=out.logits, own_loss=own), trace
 
     def _session(self, ids: Sequence[str], prompt: Sequence[PromptText]) -> Session:
         return Session(self.model, self.reducer, self.family, self.host, ids, prompt)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,12 @@ class Reducer:
         """The method's own weights; `ReducedVLM` asks once and hands them to `start` as `Host.module`. At PROJECTOR:
         forward(features [B, N, C], project, prompt) -> tokens [B, n, D_llm], used instead of the projector, which
         `project` still is: [B, n, C] -> [B, n, D_llm]."""
+        return None
+
+    def loss(self, state: Any, project: Callable[[Tensor], Tensor]) -> Tensor | None:
+        """What the method's own weights are to learn besides the answers: a scalar, before any weight; None = nothing.
+        Asked once, at the end of a training pass. project: LLaVA's projector [.., C] -> [.., D_llm]; gradients pass
+        through it to its input, never to its weights."""
         return None
 
 

@@ -5,8 +5,8 @@ Official code sdc17/CrossGET at dc32975, LLaVA folder. The matching alone, untra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,16 @@ class CrossTokens(nn.Module):
         self.text = nn.Parameter(torch.zeros(shape.llm.layers, shape.llm.width))
 
 
+@dataclass
+class Run:
+    """State of one call: the cross tokens as they entered each layer, image [B, C] and text [B, D]."""
+
+    shape: ModelShape
+    vectors: CrossTokens
+    image: list[Tensor] = field(default_factory=list)
+    text: list[Tensor] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class CrossGETTokens(Learned):
     """`keep` patches and the cross token at the ViT's output: 278 of 576 as released.
@@ -38,7 +48,11 @@ class CrossGETTokens(Learned):
     A copy of CLS is appended to the patches; before every ViT layer that runs it is replaced by its own state, out
     of reach of gradients, + image[layer]. Before every LLM layer of prefill the first token of the prompt likewise
     gets text[layer]. Matching as in `crossget`, the cross token taking no part; importance = mean over all queries
-    but the cross token's, + the cross token's own row. `agreement` is the loss that trains the vectors.
+    but the cross token's, + the cross token's own row.
+
+    The loss of its own is `agreement` of the image's cross tokens, projected, and the text's, as they enter their
+    layers, each vision layer beside its share of the LLM's. Weight in the official code: 0.001 for 7B, 0.1 for 13B.
+    Its 24th image vector, of the layer behind what LLaVA reads, serves that loss alone and is left out here.
     """
 
     keep: int | float = 277
@@ -65,18 +79,30 @@ class CrossGETTokens(Learned):
         prompt = [Site(Place.PROMPT, i) for i in range(shape.llm.layers)]
         return [Site(Place.IMAGE), *inside, *prompt]
 
-    def edit(self, site: Site, hidden: Tensor, state: Host, valid: Tensor | None = None) -> Tensor:
+    def start(self, host: Host) -> Run:
+        assert isinstance(host.module, CrossTokens)
+        return Run(host.shape, host.module)
+
+    def edit(self, site: Site, hidden: Tensor, state: Run, valid: Tensor | None = None) -> Tensor:
         if site.place == Place.IMAGE:
             return hidden
-        assert isinstance(state.module, CrossTokens) and site.layer is not None
+        assert site.layer is not None
         if site.place == Place.VISION:
-            cross = hidden[:, -1:].detach() + state.module.image[site.layer]
-            return torch.cat([hidden[:, :-1], cross], 1)
+            state.image.append(hidden[:, -1].detach() + state.vectors.image[site.layer])
+            return torch.cat([hidden[:, :-1], state.image[-1][:, None].to(hidden.dtype)], 1)
         assert valid is not None
         first = valid & (valid.long().cumsum(1) == 1)
-        return torch.where(first[..., None], hidden.detach() + state.module.text[site.layer], hidden)
+        own = hidden.detach().gather(1, first.long().argmax(1)[:, None, None].expand(-1, 1, hidden.shape[2]))
+        state.text.append(own[:, 0] + state.vectors.text[site.layer])
+        return torch.where(first[..., None], state.text[-1][:, None].to(hidden.dtype), hidden)
 
-    def reduce(self, site: Site, view: TokenView, state: Host) -> Reduction | None:
+    def loss(self, state: Run, project: Callable[[Tensor], Tensor]) -> Tensor | None:
+        if not state.image:
+            return None
+        beside = partners(len(state.image), len(state.text))
+        return agreement(project(torch.stack(state.image))[beside], torch.stack(state.text))
+
+    def reduce(self, site: Site, view: TokenView, state: Run) -> Reduction | None:
         if site.place == Place.PROMPT:
             return None
         batch, count = view.size.shape
@@ -101,9 +127,16 @@ class CrossGETTokens(Learned):
         return join(keep, group, F.pad(share, (0, 1), value=1.0))
 
 
+def partners(vision: int, text: int) -> list[int]:
+    """The vision layer beside each LLM layer: in order, each vision layer for as even a share of them as whole numbers
+    allow."""
+    return [i for i in range(vision) for _ in range((i + 1) * text // vision - i * text // vision)]
+
+
 def agreement(vision: Tensor, text: Tensor) -> Tensor:
-    """Loss of cross tokens that say the same, vision and text [B, D] (both in the LLM's width): the mean of the two
-    Kullback-Leibler divergences of their softmaxes to their average. Scalar; 0 where they agree."""
-    p, q = vision.float().softmax(-1), text.float().softmax(-1)
-    middle = ((p + q) / 2).log()
-    return (F.kl_div(middle, p, reduction="batchmean") + F.kl_div(middle, q, reduction="batchmean")) / 2
+    """Loss of cross tokens that say the same, vision and text [.., D] (both in the LLM's width): the mean of the two
+    Kullback-Leibler divergences from the average of their softmaxes to each, mean over tokens. Scalar fp32; 0 where
+    they agree. Direction as in the official code (modeling_llama.py)."""
+    p, q = (x.flatten(0, -2).float().log_softmax(-1) for x in (vision, text))
+    middle = (p.exp() + q.exp()) / 2
+    return (F.kl_div(p, middle, reduction="batchmean") + F.kl_div(q, middle, reduction="batchmean")) / 2
