@@ -8,7 +8,10 @@ from typing import Any
 
 import torch
 from transformers import (
+    CLIPConfig,
     CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPTextConfig,
     CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
@@ -87,6 +90,24 @@ def save(folder: Path, seed: int = 0) -> None:
         image_token=IMAGE,
         chat_template=None,
     ).save_pretrained(folder)
+
+
+def clip() -> CLIPModel:
+    """A random CLIP whose vision tower has the shape of the model's."""
+    torch.manual_seed(3)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    vision = CLIPVisionConfig(**shape, image_size=SIDE * PATCH, patch_size=PATCH)
+    text = CLIPTextConfig(**shape, vocab_size=len(words()), bos_token_id=1, eos_token_id=3, pad_token_id=0)
+    config = CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=16)
+    return CLIPModel(config).eval()
+
+
+def join_clip(project: Project) -> None:
+    """Give the model a CLIP that reads."""
+    folder = project.root / "data" / "joint"
+    clip().save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    project.write("conf/model/tiny.yaml", MODEL + "clip: data/joint\n")
 
 
 def build(root: Path) -> Project:

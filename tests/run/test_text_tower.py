@@ -8,8 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
 from grid.project import Project
 from prunegrid.mini.language import IMAGE, TEMPLATE, tokenizer, words
@@ -64,21 +62,9 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         text_tower(cell_of(clip="llava"), tmp_path, "cpu", IVTP())
 
 
-def save_clip(folder: Path) -> None:
-    torch.manual_seed(3)
-    side = lab.SIDE * lab.PATCH
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    vision = CLIPVisionConfig(**shape, image_size=side, patch_size=lab.PATCH)
-    text = CLIPTextConfig(**shape, vocab_size=len(words()), bos_token_id=1, eos_token_id=3, pad_token_id=0)
-    config = CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=16)
-    CLIPModel(config).save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
-
-
 def test_a_cell_that_reads_the_question(project: Project) -> None:
     """Key words stand in the trace, and a tower of other weights asks for other tokens."""
-    save_clip(project.root / "data" / "joint")
-    project.write("conf/model/tiny.yaml", lab.MODEL + "clip: data/joint\n")
+    lab.join_clip(project)
     asked = {"ivtp": {"keep": 4, "group": 2, "layers": 2, "tau": -0.05}}
     reads, prunes = lab.cells(lab.study(project, asked, {"cdpruner": {"keep": 4}}))
     for cell in (reads, prunes):

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from prunegrid.mini.language import TEMPLATE
+from prunegrid.mini.language import TEMPLATE, tokenizer
 from prunegrid.mini.scenes import draw, sample
-from prunegrid.reduce import Place, Probe, Reducer, Reduction, Site, TokenView
+from prunegrid.reduce import Place, Probe, Reducer, Reduction, Site, TextTower, TokenView
 from prunegrid.tune.conversations import Conversation, read
 from prunegrid.tune.loop import Tuner
 from prunegrid.tune.packing import Packer
@@ -74,13 +74,18 @@ class Lab:
     def packer(self, style: str = "conversation", max_length: int = 200) -> Packer:
         return Packer(self.processor, TEMPLATE, TOKENS, style, max_length)
 
+    def tower(self) -> TextTower:
+        """A CLIP that reads what reducers ask about."""
+        return TextTower(lab.clip(), tokenizer())
+
     def tuner(self, reducer: Reducer, **settings: Any) -> Tuner:
         """A fresh tuning of the same model."""
         base: dict[str, Any] = {"kind": "lora", "rate": 0.01, "batch": 4, "micro": 2, "steps": 4, "rank": 4}
         given = base | {"alpha": 8, "dropout": 0.2, "dtype": "float32", "max_length": 200} | settings
         recipe = Recipe(**given)
         model = copy.deepcopy(self.model).to(getattr(torch, given["dtype"]))
-        return Tuner(model, reducer, recipe, self.packer(), self.ten(), 3, "cpu")
+        text = self.tower() if reducer.reads_text else None
+        return Tuner(model, reducer, recipe, self.packer(), self.ten(), 3, "cpu", text=text)
 
 
 class Watch(Reducer):

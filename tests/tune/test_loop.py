@@ -129,8 +129,9 @@ def test_a_reducer_in_training_gives_the_tokens_of_inference(lab: Lab) -> None:
 def test_without_a_picture_the_reducer_rests(lab: Lab) -> None:
     reducer = Watch()
     tuner = lab.tuner(reducer)
-    loss, visual = tuner.forward(lab.packer().pack(lab.ten()[8:], torch.float32))
-    assert visual == 0 and not reducer.seen and not reducer.edited and loss.isfinite() and loss.requires_grad
+    made = tuner.forward(lab.packer().pack(lab.ten()[8:], torch.float32))
+    assert made.visual == 0 and not reducer.seen and not reducer.edited and made.own is None
+    assert made.answers.isfinite() and made.answers.requires_grad
 
 
 def test_the_projector_alone_learns_nothing_from_texts_or_without_tokens(lab: Lab, tmp_path: Path) -> None:

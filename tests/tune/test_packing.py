@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from prunegrid.mini.language import TEMPLATE
+from prunegrid.run.text import prompt_texts
 from prunegrid.tune.conversations import Conversation, Faults
 from prunegrid.tune.errors import TuneError
 from prunegrid.tune.order import Order
@@ -22,7 +23,7 @@ def test_a_question_has_the_ids_that_evaluation_gives_it(lab: Lab) -> None:
     conversation = lab.ten()[1]
     question = TEMPLATE.format(question=conversation.turns[0][0])
     asked = lab.processor(images=Image.open(conversation.image), text=question, return_tensors="pt")
-    ids, labels, cut = lab.packer().encode(conversation)
+    ids, labels, cut, _ = lab.packer().encode(conversation)
     length = asked["input_ids"].shape[1]
     assert ids[:length] == asked["input_ids"][0].tolist() and not cut
     assert all(label == -100 for label in labels[:length])
@@ -33,14 +34,16 @@ def test_a_question_has_the_ids_that_evaluation_gives_it(lab: Lab) -> None:
 
 
 def test_answers_of_every_turn_are_learnt_and_nothing_else(lab: Lab) -> None:
-    ids, labels, _ = lab.packer().encode(lab.ten()[0])
+    ids, labels, *_ = lab.packer().encode(lab.ten()[0])
     assert learnt(lab, labels) == " circle</s> 2</s>"
     text = lab.processor.tokenizer.decode([i for i in ids if i != ids[4]])
     assert text.endswith("ASSISTANT: circle</s>USER: How many objects are there? ASSISTANT: 2</s>")
 
 
 def test_plain_style_is_the_picture_and_its_caption(lab: Lab) -> None:
-    ids, labels, _ = lab.packer("plain").encode(Conversation("c", lab.folder, (("Say it.", "a red circle"),)))
+    ids, labels, *_ = lab.packer("plain").encode(
+        Conversation("c", lab.folder, (("Say it.", "a red circle"),))
+    )
     image = lab.processor.tokenizer.convert_tokens_to_ids("<image>")
     assert ids[:1] == [lab.processor.tokenizer.bos_token_id] and ids[1 : TOKENS + 1] == [image] * TOKENS
     assert learnt(lab, labels) == "a red circle\n"
@@ -56,12 +59,12 @@ def test_batches_are_padded_on_the_left(lab: Lab) -> None:
 
 def test_long_conversations_are_cut_and_counted_and_dropped_without_an_answer(lab: Lab) -> None:
     packer, ten = lab.packer(max_length=TOKENS + 15), lab.ten()
-    length = len(lab.packer().encode(ten[0])[0])
+    length = len(lab.packer().encode(ten[0]).ids)
     for room, left in ((length, 0), (length - 1, 1)):
         faults = Faults(read=10)
         kept = lab.packer(max_length=room).check(ten, faults)
         assert len(faults.found.get("too long", [])) == 3 * left and len(kept) == 10
-    ids, _, cut = packer.encode(ten[0])
+    ids, _, cut, _ = packer.encode(ten[0])
     assert cut and len(ids) == TOKENS + 15
     faults = Faults(read=10)
     with pytest.raises(TuneError, match="10 too long"):
@@ -74,6 +77,28 @@ def test_a_picture_that_cannot_be_read_is_named(lab: Lab) -> None:
         lab.packer().pack(
             [Conversation("c", lab.folder / "images" / "cut.png", (("a", "b"),))], torch.float32
         )
+
+
+def test_a_reducer_reads_in_training_what_it_reads_at_inference(lab: Lab) -> None:
+    """The same text, turn and places of its tokens; those of the answers and of later turns are nowhere in it."""
+    packer, conversation = lab.packer(), lab.ten()[0]
+    (asked,) = prompt_texts(lab.processor.tokenizer, TEMPLATE, [conversation.turns[0][0]])
+    encoded = packer.encode(conversation)
+    told = packer.asked(conversation, encoded.spans)
+    assert (told.text, told.turn, told.question) == (asked.text, asked.turn, conversation.turns[0][0])
+    assert told.spans[: len(asked.spans)] == asked.spans
+    assert len(told.spans) == len(encoded.ids) - TOKENS > len(asked.spans)
+    assert all(a == b for a, b in told.spans[len(asked.spans) :])
+    short = lab.packer(max_length=TOKENS + 15)
+    cut = short.encode(conversation)
+    assert cut.cut and len(short.asked(conversation, cut.spans).spans) == 15
+
+
+@pytest.mark.parametrize("question", ["A", "", "ASSISTANT: U"])
+def test_a_question_is_found_whatever_it_says(lab: Lab, question: str) -> None:
+    told = lab.packer().asked(Conversation("q", lab.folder, ((question, "red"),)), ())
+    (asked,) = prompt_texts(lab.processor.tokenizer, TEMPLATE, [question])
+    assert (told.text, told.turn) == (asked.text, asked.turn)
 
 
 # ---- the order -----------------------------------------------------------------------------------------------

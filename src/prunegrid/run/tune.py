@@ -20,6 +20,7 @@ from prunegrid.run.data import check_unchanged
 from prunegrid.run.errors import BuildError
 from prunegrid.run.files import file_hash, write_json, write_text
 from prunegrid.run.predict import budget, code_version
+from prunegrid.run.tower import text_tower
 
 PACKAGES = ("prunegrid", "torch", "transformers", "peft", "tokenizers", "pillow", "numpy")
 
@@ -90,12 +91,14 @@ def make(cell: Cell, before: list[str], results: Path, root: Path, device: str) 
     file = data / tuning["conversations"]
     conversations, faults = read(file, data / tuning["images"])
     model, processor = weights.load(training, root, picked)
+    tower = text_tower(training, root, picked, reducer)
     packer = Packer(processor, cell.model["template"], cell.model["tokens"], recipe.style, recipe.max_length)
     conversations = packer.check(conversations, faults)
     print(faults, flush=True)
     faults.check(recipe.faults, file)
     starts = [tuned.folder(results, each) / "weights.safetensors" for each in before]
-    return Tuner(model, reducer, recipe, packer, conversations, tuning["seed"], picked, starts), faults
+    made = Tuner(model, reducer, recipe, packer, conversations, tuning["seed"], picked, starts, tower)
+    return made, faults
 
 
 def reads(cell: Cell, root: Path) -> list[dict[str, str]]:

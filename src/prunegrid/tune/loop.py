@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from prunegrid.reduce import ReducedVLM, Reducer
+from prunegrid.reduce import ReducedVLM, Reducer, TextTower
 from prunegrid.reduce.families import family_of
 from prunegrid.tune import adapters, devices, parts
 from prunegrid.tune.conversations import Conversation
@@ -26,10 +26,25 @@ from prunegrid.tune.recipe import Recipe
 from prunegrid.tune.state import Interrupted, State, Stop
 
 
+@dataclass(frozen=True)
+class Losses:
+    """Of one forward pass. answers: what is learnt to say; own: what the reducer's own weights learn besides, if it says
+    so (`Reducer.loss`); visual: visual tokens in a layer of the language model, summed over the samples."""
+
+    answers: torch.Tensor
+    own: torch.Tensor | None
+    visual: float
+
+    def total(self, weight: float) -> torch.Tensor:
+        """What gradients are taken of."""
+        return self.answers if self.own is None or weight == 0 else self.answers + weight * self.own
+
+
 @dataclass
 class Tuner:
     """One tuning. model: a loaded LLaVA, frozen weights in the recipe's dtype; reducer: at work while it trains, its
-    own weights, if it has any, trained with it; conversations: checked; seed: of adapters, order and dropout."""
+    own weights, if it has any, trained with it; conversations: checked; seed: of adapters, order and dropout; text:
+    CLIP's text tower, for reducers that read the question."""
 
     model: Any
     reducer: Reducer
@@ -39,13 +54,14 @@ class Tuner:
     seed: int
     device: str
     before: Sequence[Path] = ()  # tunings that this one starts from, in order
+    text: TextTower | None = None
     weights: dict[str, nn.Parameter] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
         # Without a picture there is nothing to reduce: the reducer rests.
         self._hosts = {
-            shown: ReducedVLM(self.model, r, seed=self.seed)
+            shown: ReducedVLM(self.model, r, seed=self.seed, text=self.text)
             for shown, r in ((True, self.reducer), (False, Reducer()))
         }
         own = self._hosts[True].host.module
@@ -106,25 +122,31 @@ class Tuner:
             group["lr"] = group["peak"] * self.recipe.share(step, self.steps)
         self.optimiser.zero_grad(set_to_none=True)
         micros = self.order.micros(step)
-        loss, visual = 0.0, 0.0
+        loss, visual, own, shown = 0.0, 0.0, 0.0, 0
         for batch in self._batches(micros[devices.rank() :: devices.world()]):
             if devices.world() == 1 and leave():
                 return None
-            value, tokens = self.forward(batch)
+            made = self.forward(batch)
+            value = made.total(self.recipe.own_loss_weight)
             if value.requires_grad:  # the projector alone has nothing to learn from a text
                 (value / len(micros)).backward()
-            loss, visual = loss + value.item() / len(micros), visual + tokens
-        loss, visual = devices.summed([loss, visual], self.device)
-        if not math.isfinite(loss):
+            loss, visual = loss + made.answers.item() / len(micros), visual + made.visual
+            if made.own is not None:
+                own, shown = own + made.own.item(), shown + 1
+        loss, visual, own, shown = devices.summed([loss, visual, own, shown], self.device)
+        if not math.isfinite(loss + own):
             raise TuneError(
-                f"the loss is {loss} at step {step + 1}: lower `rate`, or look at the data of that step"
+                f"the loss is {loss + own} at step {step + 1}: lower `rate`, or look at the data of that step"
             )
         devices.sum_gradients(self.weights.values())
         norm = nn.utils.clip_grad_norm_(list(self.weights.values()), self.recipe.clip)
         self.optimiser.step()
         samples = sum(map(len, micros))
         return {
-            "loss": loss,
+            "loss": loss,  # of the answers
+            **(
+                {"own_loss": own / shown} if shown else {}
+            ),  # of the reducer, before its weight; mean of those passes
             "rate": self.optimiser.param_groups[0]["lr"],
             "gradient": float(norm),
             "samples": samples,
@@ -132,8 +154,8 @@ class Tuner:
             "visual": visual / samples,  # visual tokens in a layer of the language model, mean
         }
 
-    def forward(self, batch: Batch) -> tuple[torch.Tensor, float]:
-        """(loss, visual tokens in a layer of the language model, summed over samples) of one forward pass."""
+    def forward(self, batch: Batch) -> Losses:
+        """One forward pass, with the reducer at work where there are pictures."""
         host = self._hosts["pixel_values" in batch.inputs]
         inputs = {k: v.to(self.device) for k, v in batch.inputs.items()}
         with torch.autocast(
@@ -141,7 +163,7 @@ class Tuner:
         ):
             out, trace = host.forward(inputs, batch.labels.to(self.device), batch.ids, batch.asked)
         assert out.loss is not None
-        return out.loss, _visual(trace)
+        return Losses(out.loss, out.own_loss, _visual(trace))
 
     def _batches(self, micros: Sequence[Sequence[int]]) -> Iterator[Batch]:
         """The next batch is read and tokenised while this one is at work."""

@@ -30,6 +30,7 @@ class Recipe:
     warmup: float = 0.03  # share of the steps over which the rate rises
     decay: float = 0.0  # weight decay
     clip: float = 1.0  # longest gradient; transformers' default, which the scripts keep
+    own_loss_weight: float = 0.001  # of the loss that a reducer brings for its own weights; 0: without it
     rank: int = 128  # LoRA
     alpha: int = 256
     dropout: float = 0.05
@@ -51,6 +52,10 @@ class Recipe:
         for name in ("rate", "batch", "micro", "epochs", "max_length", "clip", "rank"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"tuning {name}={getattr(self, name)!r} must be above 0")
+        if self.own_loss_weight < 0:
+            raise ValueError(
+                f"tuning own_loss_weight={self.own_loss_weight} must be at least 0 (0: without it)"
+            )
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"tuning steps={self.steps} must be at least 1, or null to count epochs")
         if self.batch % self.micro:
