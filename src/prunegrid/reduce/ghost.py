@@ -44,7 +44,8 @@ class Ghost:
         position = self._position()
         sees = torch.cat([self._sees(), torch.ones_like(position, dtype=torch.bool)], 1)
         outer, checkpoints = open_recorder(own), self.layer.gradient_checkpointing
-        self.layer.gradient_checkpointing = False  # a checkpointed layer takes no cache; nothing is learnt here
+        # A checkpointed layer takes no cache, and nothing is learnt here.
+        self.layer.gradient_checkpointing = False
         try:
             # forward, not the module: its hooks reduce the prompt
             out: Tensor = self.layer.forward(
