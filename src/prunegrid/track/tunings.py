@@ -9,7 +9,7 @@ from typing import Any
 from prunegrid.report.cell import number, read_json, read_lines
 from prunegrid.track.entry import Entry, digest, flatten, metric_name, milliseconds, shorten
 
-CURVES = ("loss", "rate", "gradient", "samples_per_s", "visual")
+CURVES = ("loss", "own_loss", "rate", "gradient", "samples_per_s", "visual")
 
 
 def tuning_entry(root: Path, adapter: str) -> Entry | None:
@@ -20,12 +20,15 @@ def tuning_entry(root: Path, adapter: str) -> Entry | None:
         return None
     rows = list(read_lines(home / "metrics.jsonl"))
     curves = {
-        metric_name(f"tuning/{name}"): [
-            (int(row["step"]), float(row[name])) for row in rows if number(row.get(name)) is not None
-        ]
+        metric_name(f"tuning/{name}"): points
         for name in CURVES
+        if (
+            points := [
+                (int(row["step"]), float(row[name])) for row in rows if number(row.get(name)) is not None
+            ]
+        )
     }
-    last = {name: points[-1][1] for name, points in curves.items() if points}
+    last = {name: points[-1][1] for name, points in curves.items()}
     started = milliseconds(said.get("started"))
     return Entry(
         name=f"tuning {adapter}",
