@@ -123,6 +123,7 @@ def test_sites_that_mean_nothing_are_refused(options: Any, words: str) -> None:
         (Site(Place.IMAGE, probe=Probe((0,))), "image cannot probe ViT layer 0; layers it can: none"),
         (Site(Place.PROMPT, 2, Probe((3,), queries="last")), "prompt 2 cannot probe LLM layer 3; .* 0 to 2"),
         (Site(Place.PROMPT, 2, Probe((2,), queries="text")), "prompt 2 reads layer 2 before it has run"),
+        (Site(Place.PROMPT, 2, Probe((2,), "last", values=True)), "prompt 2 reads layer 2 before it has run"),
         (Site(Place.CACHE, 2, Probe((1,), queries=None)), "cache 2 cannot probe LLM layer 1; .* 2 to 2"),
         (Site(Place.PROMPT, 2, Probe((1,))), "queries='cls' do not exist at prompt 2"),
         (Site(Place.FEATURES, probe=Probe((1,), queries="last")), "queries='last' do not exist at features"),

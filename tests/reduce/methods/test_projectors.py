@@ -84,8 +84,8 @@ def test_the_context_token_equals_the_loop(side: int | None) -> None:
             for j in range(0, 4, cell)
         ]
         lab.close(out[b, 1:], project(torch.stack(cells)))
-    alone = made(x[1:], project, ASKED[1:])
-    lab.close(out[1], alone[0])
+        alone = made(x[b : b + 1], project, ASKED[b : b + 1])
+        lab.close(out[b], alone[0])
     assert (out[0, 0] - made(x, project, ASKED[::-1])[0, 0]).abs().max() > 1e-4, (
         "the question does not matter"
     )
@@ -94,7 +94,11 @@ def test_the_context_token_equals_the_loop(side: int | None) -> None:
 def test_only_what_the_user_said_is_read() -> None:
     made, x = ContextToken(16, 24, 2, 64, 1, None).eval(), torch.randn(1, 16, 16)
     said = PromptText("You help. USER: Is it red? ASSISTANT:", turn=(16, 26))
-    assert torch.equal(made.read(x, [said]), made.read(x, [PromptText("Is it red?")]))
+    weights(made)
+    ids = torch.tensor([[START, *(b + 3 for b in b"Is it red?"), END]])
+    seen = torch.ones(1, 32 + ids.shape[1], dtype=torch.long)
+    states = made.reader(ids, seen, query_embeds=made.query, encoder_hidden_states=x).last_hidden_state
+    lab.close(made.read(x, [said]), made.text(states[:, :32]))  # the queries come first
 
 
 def test_long_questions_lose_their_beginning() -> None:
