@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from prunegrid.report.draw import coarse, shade
 from prunegrid.report.overlay import (
-    Kept,
+    caption,
     gallery,
-    kept,
     panel,
     picture_file,
+    question_of,
     samples_with_pictures,
-    shade,
 )
 from prunegrid.report.results import load_study
 from prunegrid.report.style import plt
+from prunegrid.stats.kept import Kept, kept
 
 from . import synthetic
 
@@ -47,12 +48,12 @@ def test_the_border_of_the_kept_area_is_outlined() -> None:
 def test_merged_tokens_are_counted_not_placed() -> None:
     what = kept({"kept": {"features": [3, 1, -1]}, "visual": [3]}, SIDE)
     assert what == Kept(frozenset({1, 3}), 1, "features")
-    assert what.caption == "2 patches + 1 merged"
+    assert caption(what, SIDE) == "2 patches + 1 merged"
 
 
 def test_where_all_is_merged_nothing_fades() -> None:
     what = kept({"kept": {"features": [-1] * 4}, "visual": [4]}, SIDE)
-    assert what.patches is None and what.caption == "4 merged tokens"
+    assert what.patches is None and caption(what, SIDE) == "4 merged tokens"
     assert np.array_equal(shade(GREEN, what, SIDE, PATCH), np.asarray(GREEN))
 
 
@@ -66,6 +67,65 @@ def test_full_blind_and_unknown() -> None:
     assert kept({"kept": {"image": []}, "visual": [0]}, SIDE).patches == frozenset()
     unknown = kept({"kept": {}, "visual": [5]}, SIDE)
     assert unknown == Kept(None, 5, "")
+
+
+def test_mixed_patches_fade_half_and_are_tied_to_their_token() -> None:
+    members = ((0, frozenset({0, 3})), (-1, frozenset({12, 14})))
+    pixels = shade(GREEN, Kept(frozenset({0}), 1, "features", members), SIDE, 24).astype(int)
+
+    def at(i: int, dy: int = 5, dx: int = 5) -> np.ndarray:
+        return pixels[i // SIDE * 24 + dy, i % SIDE * 24 + dx]
+
+    assert at(0).tolist() == [0, 200, 0]
+    kept_green, mixed, dropped = (v[1] - v[0] for v in (at(0), at(3), at(8)))
+    assert kept_green > mixed > dropped == 0
+    dark = (pixels < 90).all(axis=2)
+    assert dark[12, 24:72].mean() > 0.9  # the line from 3 to 0
+    assert dark[3 * 24 + 12, 2 * 24 : 3 * 24].any() and not dark[2 * 24 + 2 : 2 * 24 + 22].any()
+
+
+def test_a_token_that_holds_a_crowd_gets_dots_alone() -> None:
+    rest = frozenset(range(1, 16))
+    pixels = shade(GREEN, Kept(frozenset({0}), 1, "features", ((0, frozenset({0})), (-1, rest))), SIDE, 24)
+    dark = (pixels.astype(int) < 90).all(axis=2)
+    assert all(dark[i // SIDE * 24 + 12, i % SIDE * 24 + 12] for i in rest)
+    assert not dark[12, 28:34].any()  # nothing between the dots
+
+
+def test_a_patch_fades_by_the_share_of_the_cache_that_lost_it() -> None:
+    what = kept({"kept": {}, "visual": [16], "cached": [100, 75, 50, 0] + [0] * 12}, SIDE)
+    pixels = shade(GREEN, what, SIDE, PATCH).astype(int)
+    green = [patch_of(pixels, i)[0, 0] for i in range(4)]
+    left = [int(v[1] - v[0]) for v in green]
+    assert left == sorted(left, reverse=True) and left[0] == 200 and left[3] == 0
+    assert caption(what, SIDE) == "2.2 patches in the mean cache"
+
+
+def test_a_smaller_picture_is_shown_as_the_tower_saw_it() -> None:
+    pixels = coarse(GREEN, SIDE, 2, 24)
+    assert pixels[3, 3].tolist() == [0, 200, 0] and pixels[48, 3].tolist() == [0, 114, 178]
+
+
+def test_key_words_stand_under_their_picture(root: Path) -> None:
+    synthetic.write_study(root, columns=["a"])
+    cell = load_study(root, "demo").cells[-1]
+    sample = samples_with_pictures(cell, 1)[0]
+    plain = panel(cell, sample, "t")
+    rows = [{**row, "words": ["red"], "notes": {"text_share": 0.25}} for row in cell.traces()]
+    synthetic.lines(cell.prediction / "trace.jsonl", rows)
+    told = panel(cell, sample, "t")
+    assert plain is not None and told is not None
+    assert told.pixels.shape[0] > plain.pixels.shape[0] and "key words: 25 % of the text" in told.below
+
+
+def test_the_question_comes_from_the_tasks_own_file(root: Path) -> None:
+    cells = synthetic.write_study(root, columns=["a"])
+    cells[0]["task"] = {**cells[0]["task"], "file": "a.jsonl"}
+    synthetic.write_config(root, cells[0])
+    rows = [{"id": "q0", "question": "what?"}, {"id": "q1", "question": "where?"}]
+    synthetic.lines(root.parent / "data" / "scenes" / "a.jsonl", rows)
+    cell = load_study(root, "demo").cells[0]
+    assert question_of(cell, "q1") == "where?" and question_of(cell, "q9") == ""
 
 
 def test_a_wide_picture_is_cut_to_its_middle() -> None:

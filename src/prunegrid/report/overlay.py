@@ -1,9 +1,9 @@
-"""Kept tokens drawn on the picture: dropped patches fade, kept ones stay, merged tokens are counted."""
+"""Kept tokens drawn on the picture, with what was asked and said: one panel per method, side by side."""
 
 from __future__ import annotations
 
+import json
 import math
-import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,102 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from prunegrid.report import question
 from prunegrid.report.cell import Cell
+from prunegrid.report.draw import Pixels, coarse, shade
 from prunegrid.report.style import look, plt
+from prunegrid.stats.kept import Kept, kept
 
-# the order in which a token passes the places; layers sort within their place
-_ORDER = ("image", "vision", "features", "projector", "embeds", "prompt", "cache")
-_FADE = 0.82  # how much of a dropped patch is washed out
-_EDGE = (0, 114, 178)
 _ACROSS = 5
-
-Pixels = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What survives in one sample. `patches` is None where no token is a patch any more.
-
-    `place` is the last place that reduced, "" where none did.
-    """
-
-    patches: frozenset[int] | None
-    merged: int
-    place: str
-
-    @property
-    def caption(self) -> str:
-        if self.patches is None:
-            return f"{self.merged} merged tokens"
-        extra = f" + {self.merged} merged" if self.merged else ""
-        return f"{len(self.patches)} patches{extra}"
-
-
-def kept(trace: Mapping[str, Any], side: int) -> Kept:
-    """Read a trace row: the places' patch ids, -1 for a merged token; `side` patches per side."""
-    places = sorted(trace.get("kept") or {}, key=_stage)
-    places = [place for place in places if trace["kept"][place]]
-    if places:
-        ids = trace["kept"][places[-1]]
-        patches, merged = frozenset(i for i in ids if i >= 0), sum(i < 0 for i in ids)
-        return Kept(patches if patches or not merged else None, merged, places[-1])
-    count = trace["visual"][0] if trace.get("visual") else side * side
-    if count in (0, side * side):
-        return Kept(frozenset(range(count)), 0, "")
-    return Kept(None, count, "")  # tokens that the trace does not tie to patches
-
-
-def _stage(place: str) -> tuple[int, int]:
-    name, layer = re.fullmatch(r"([a-z]*)(\d*)", place.replace(".", "")).groups()  # type: ignore[union-attr]
-    return (_ORDER.index(name) if name in _ORDER else -1, int(layer or 0))
-
-
-def shade(picture: Image.Image, what: Kept, side: int, patch: int = 24) -> Pixels:
-    """[side * patch, side * patch, 3]: the picture with dropped patches faded.
-
-    The picture is cut to its central square first, as CLIP's processor does. Where no token is a patch any
-    more nothing is faded: nothing can be said to be dropped.
-    """
-    pixels = np.asarray(_square(picture).resize((side * patch, side * patch), Image.Resampling.LANCZOS))
-    if what.patches is None:
-        return pixels.astype(np.uint8)
-    stays = np.zeros(side * side, bool)
-    stays[[i for i in what.patches if i < side * side]] = True
-    mask = np.kron(stays.reshape(side, side), np.ones((patch, patch), bool))[..., None]
-    grey = pixels.mean(axis=-1, keepdims=True)
-    faded = (1 - _FADE) * grey + _FADE * 235
-    shaded = Image.fromarray(np.where(mask, pixels, faded).astype(np.uint8))
-    if 0 < len(what.patches) < side * side:
-        _outline(shaded, stays.reshape(side, side), patch)
-    return np.asarray(shaded)
-
-
-def _square(picture: Image.Image) -> Image.Image:
-    picture = picture.convert("RGB")
-    edge = min(picture.size)
-    left, top = (picture.width - edge) // 2, (picture.height - edge) // 2
-    return picture.crop((left, top, left + edge, top + edge))
-
-
-def _outline(picture: Image.Image, stays: npt.NDArray[np.bool_], patch: int) -> None:
-    """A line wherever a kept patch meets a dropped one: pale patches stay visible on a pale picture."""
-    draw = ImageDraw.Draw(picture)
-    framed = np.pad(stays, 1)
-    for y, x in np.argwhere(stays):
-        left, top, right, bottom = x * patch, y * patch, (x + 1) * patch - 1, (y + 1) * patch - 1
-        sides = {
-            (0, 1): (left, top, right, top),
-            (2, 1): (left, bottom, right, bottom),
-            (1, 0): (left, top, left, bottom),
-            (1, 2): (right, top, right, bottom),
-        }
-        for (dy, dx), line in sides.items():
-            if not framed[y + dy, x + dx]:
-                draw.line([float(v) for v in line], fill=_EDGE, width=2)
 
 
 @dataclass(frozen=True)
@@ -126,10 +40,48 @@ def panel(cell: Cell, sample: str, title: str) -> Panel | None:
     if trace is None or record is None or file is None:
         return None
     side, what = grid_side(cell), kept(trace, grid_side(cell))
+    cells = _cells(trace, what, side)
     with Image.open(file) as picture:
-        pixels = shade(picture, what, side)
+        pixels = coarse(picture, side, cells) if cells else shade(picture, what, side)
+    lines = [f"{cells} x {cells} patches of a smaller picture" if cells else caption(what, side)]
+    if words := trace.get("words"):
+        asked = question_of(cell, sample)
+        pixels = np.concatenate([pixels, question.strip(asked or " ".join(words), words, pixels.shape[1])])
+        share = (trace.get("notes") or {}).get("text_share")
+        lines += [] if share is None else [f"key words: {100 * share:.0f} % of the text"]
     said = textwrap.shorten(str(record.get("text", "")).strip(), 60, placeholder=" …") or "(nothing)"
-    return Panel(pixels, title, f"{what.caption}\n“{textwrap.fill(said, 30)}”")
+    return Panel(pixels, title, "\n".join([*lines, f"“{textwrap.fill(said, 30)}”"]))
+
+
+def caption(what: Kept, side: int) -> str:
+    """How many tokens there are, and what they are."""
+    if what.cached:
+        return f"{sum(what.cached) / 100:.1f} patches in the mean cache"
+    if what.patches is None:
+        return f"{what.merged} merged tokens"
+    extra = f" + {what.merged} merged" if what.merged else ""
+    represented = what.represented(side * side)
+    inside = "" if represented is None else f", of {int(represented.sum())}"
+    return f"{len(what.patches)} patches{extra}{inside}"
+
+
+def _cells(trace: Mapping[str, Any], what: Kept, side: int) -> int:
+    """Patches per side where the tower itself saw fewer from its first layer on; 0 where it saw all."""
+    entering = (trace.get("vision") or [0])[0]
+    seen = math.isqrt(what.merged)
+    smaller = what.patches is None and not what.place and 0 < entering < side * side
+    return seen if smaller and seen * seen == what.merged else 0
+
+
+def question_of(cell: Cell, sample: str) -> str:
+    """What was asked, from the task's own file; "" where that is not there."""
+    task = cell.config.get("task") or {}
+    file = _data_file(cell, str(task.get("file") or "")) if task.get("file") else None
+    if file is None:
+        return ""
+    with file.open(encoding="utf-8") as lines:
+        rows = (json.loads(line) for line in lines)
+        return next((str(row.get("question", "")) for row in rows if str(row.get("id")) == sample), "")
 
 
 def grid_side(cell: Cell) -> int:
@@ -140,8 +92,12 @@ def grid_side(cell: Cell) -> int:
 def picture_file(cell: Cell, record: Mapping[str, Any]) -> Path | None:
     """The picture of a record: in the task's data folder, below here or beside the results folder."""
     name = (record.get("meta") or {}).get("image")
+    return _data_file(cell, str(name)) if name else None
+
+
+def _data_file(cell: Cell, name: str) -> Path | None:
     data = (cell.config.get("task") or {}).get("data")
-    if not name or not data:
+    if not data:
         return None
     tries = [Path(data) / name, cell.root.resolve().parent / data / name]
     return next((file for file in tries if file.is_file()), None)
@@ -164,7 +120,7 @@ def gallery(panels: Sequence[Panel], title: str = "") -> Figure:
     down = max(1, math.ceil(len(panels) / across))
     with look():
         figure, axes = plt.subplots(
-            down, across, figsize=(2.45 * across, 3.25 * down), squeeze=False, layout="constrained"
+            down, across, figsize=(2.45 * across, 3.4 * down), squeeze=False, layout="constrained"
         )
         for axis in axes.flat:
             axis.set_axis_off()

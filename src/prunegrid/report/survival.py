@@ -13,8 +13,9 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from prunegrid.report.cell import Cell
-from prunegrid.report.overlay import grid_side, kept
+from prunegrid.report.overlay import grid_side
 from prunegrid.report.style import look, plt
+from prunegrid.stats.kept import kept
 
 _ACROSS = 5
 
