@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from prunegrid.reduce import ReducedVLM, Reducer
 from prunegrid.reduce.methods.blind import Blind
+from prunegrid.reduce.methods.visionzip import VisionZip
 from prunegrid.tune.errors import TuneError
 from prunegrid.tune.loop import Tuner
 from prunegrid.tune.state import EXIT_CODE, Interrupted, State, Stop, listening
@@ -76,6 +79,21 @@ def test_what_is_lost_since_the_last_save_is_done_again(lab: Lab, tmp_path: Path
     assert all(torch.equal(want[n], got[n]) for n in want)
 
 
+@pytest.mark.parametrize(("minutes", "saved"), [(0.0, [1, 2, 3, 4]), (60.0, [4])])
+def test_the_state_is_saved_every_so_many_minutes(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: float, saved: list[int]
+) -> None:
+    real, seen = State.save, list[int]()
+
+    def save(self: State, step: int, *rest: Any) -> None:
+        seen.append(step)
+        real(self, step, *rest)
+
+    monkeypatch.setattr(State, "save", save)
+    lab.tuner(Watch()).run(State(tmp_path, "f"), Stop(), minutes, show=False)
+    assert seen == saved
+
+
 def test_a_state_of_something_else_is_set_aside(lab: Lab, tmp_path: Path) -> None:
     run(lab.tuner(Watch(), steps=2), tmp_path)
     tuner = lab.tuner(Watch())
@@ -124,6 +142,42 @@ def test_a_reducer_in_training_gives_the_tokens_of_inference(lab: Lab) -> None:
     ReducedVLM(lab.model.eval(), asking).generate(inputs, max_new_tokens=1, do_sample=False)
     assert training.seen[0] == asking.seen[0]
     assert len(training.seen) == 2 and len(training.seen[0][0]) == TOKENS // 3
+
+
+def test_a_step_is_the_mean_of_its_forward_passes(lab: Lab) -> None:
+    """Accumulation: as LLaVA's trainer has it, whatever the lengths of their answers."""
+    tuner = lab.tuner(Watch(), dropout=0.0, clip=1e9)
+    micros = tuner.order.micros(0)
+    row = tuner.step(0)
+    assert row is not None and len(micros) == 2
+    got = {n: w.grad.clone() for n, w in tuner.weights.items() if w.grad is not None}
+    tuner.optimiser.zero_grad()
+    losses = [tuner.forward(lab.packer().pack([lab.ten()[i] for i in m], torch.float32)) for m in micros]
+    assert row["loss"] == pytest.approx(sum(made.answers.item() for made in losses) / 2)
+    torch.stack([made.answers for made in losses]).mean().backward()  # type: ignore[no-untyped-call]
+    for name, weight in tuner.weights.items():
+        if weight.grad is not None:
+            torch.testing.assert_close(got[name], weight.grad, rtol=1e-4, atol=1e-7)
+    assert len(got) == len(tuner.weights)
+
+
+def test_projector_tuning_of_a_method_that_merges(lab: Lab, tmp_path: Path) -> None:
+    """VisionZip's: the projector alone learns, from contextual tokens as well, and the answers get likelier."""
+    tuner = lab.tuner(VisionZip(keep=6, contextual=2), kind="projector", steps=12)
+    after = run(tuner, tmp_path)
+    assert all("multi_modal_projector" in name for name in after)
+    rows = [json.loads(x) for x in State(tmp_path, "f").metrics.read_text().splitlines()]
+    shown = [row["loss"] for row in rows if row["visual"] > 0]
+    assert {row["visual"] for row in rows if row["samples"] == 4} <= {6.0, 3.0, 0.0}
+    assert sum(shown[-3:]) < sum(shown[:3])
+
+
+def test_the_terminal_shows_progress_loss_samples_per_second_and_time_left(
+    lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.tuner(Watch(), steps=2).run(State(tmp_path, "f"), Stop(), show=True)
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert re.search(r"2/2 \[\d\d:\d\d<\d\d:\d\d, .*loss=\d+\.\d+, samples_per_s=\d", last), last
 
 
 def test_without_a_picture_the_reducer_rests(lab: Lab) -> None:
