@@ -47,7 +47,8 @@ def test_one_layer_equals_the_loop(patches: int, width: int, heads: int, samples
 
 
 def test_the_default_is_the_released_13_per_layer() -> None:
-    assert CrossGET().counts(shape(576)) == [576 - 13 * i for i in range(1, 24)]
+    counts = CrossGET().counts(shape(576))
+    assert counts == [576 - 13 * i for i in range(1, 24)] and counts[-1] + 1 == 278, "with the cross token"
 
 
 def test_in_the_model(model: Any) -> None:

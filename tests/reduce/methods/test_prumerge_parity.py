@@ -135,6 +135,7 @@ def test_plus_fixed_equals_the_loop_duplicates_included(keep: float) -> None:
     assert any(len(set(w.kept)) < len(w.kept) for w in want), (
         "no duplicate in the inputs: the test shows nothing"
     )
+    assert {len(w.tokens) for w in want} == {{0.25: 145, 0.5: 289}[keep]}, "the published 25 % and 50 %"
     check(PruMergePlus(keep=keep), images, want)
 
 
