@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from grid.conftest import asked_here
 from prunegrid.cost import tables
-from prunegrid.grid import published, twin
+from prunegrid.grid import fitting, published, twin
 from prunegrid.grid.errors import GridError
 from prunegrid.grid.options import Options
 from prunegrid.grid.plan import Plan, draft, make, study_of
@@ -36,6 +37,7 @@ def options() -> Options:
 @pytest.fixture(autouse=True)
 def shared(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Options, "of", classmethod(lambda cls, conf: options))
+    monkeypatch.setattr(fitting, "ask", asked_here)
 
 
 def planned(name: str, results: Path) -> Plan:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from prunegrid.grid import fitting
 from prunegrid.grid.options import Options
+from prunegrid.run.fit import wrong
 
 from .project import Project
 
@@ -27,9 +30,15 @@ def remembered(self: Options, overrides: list[str]) -> dict[str, Any]:
     return copy.deepcopy(_composed[key])
 
 
+def asked_here(root: Path, questions: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    """`fitting.ask` without a process of its own."""
+    return [wrong(question, root) for question in questions]
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Options, "compose", remembered)
+    monkeypatch.setattr(fitting, "ask", asked_here)
 
 
 @pytest.fixture(scope="session")

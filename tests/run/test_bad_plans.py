@@ -89,6 +89,44 @@ def test_a_budget_that_no_model_can_keep(keep: Any, named: str, project: Project
     )
 
 
+@pytest.mark.parametrize(
+    ("reducer", "parts"),
+    [
+        ({"prumerge": {"select": "topk"}}, ("select=topk needs keep",)),
+        ({"prumerge": {"select": "top"}}, ("select='top'", "'iqr' or 'topk'")),
+        ({"prumerge": {"ratio": "x"}}, ("ratio='x'", "'image' or 'batch'")),
+        ({"prumerge": {"neighbours": 7}}, ("neighbours=7", "'all', 'pruned' or null")),
+        ({"prumerge": {"fence": -1}}, ("fence=-1", "must not be negative")),
+        ({"prumerge": {"k": 0}}, ("k=0", "at least 1")),
+        ({"prumerge": {"layer": 99}}, ("layer 99 does not exist", "0 to 3")),
+        ({"prumerge": {"layer": "last"}}, ("layer='last'", "a whole number or null")),
+        ({"topk_cls": {"layer": -9}}, ("layer -9 does not exist", "0 to 3")),
+        ({"spatial": {"rows": 5, "columns": 1}}, ("5 x 1", "4 x 4")),
+        ({"spatial_pool": {"out": 3}}, ("out=3", "[1, 2, 4]")),
+        ({"visionzip": {"keep": 8, "contextual": 40}}, ("keep=8", "contextual=40")),
+        ({"progressive": {"score": "best"}}, ("score='best'", "'cls' or 'random'")),
+        ({"c_abstractor": {}}, ("there are no weights", "untrained=true")),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["plan", "cell", "cell --dry-run"])
+def test_what_only_the_method_can_judge_is_refused_before_anything_is_written(
+    command: str, reducer: dict[str, Any], parts: tuple[str, ...], project: Project, refused: Any
+) -> None:
+    ((name, values),) = reducer.items()
+    if command == "plan":
+        project.study("mine", block(reducer=reducer))
+        said = refused("plan", "mine")
+        assert STUDY in said
+    else:
+        words = [f"reducer={name}", *(f"reducer.{k}={v}" for k, v in values.items()), "model=tiny"]
+        said = refused(*command.split(), *words, "task=mini_vqa")
+        assert " ".join(words) in said
+    for part in (f"reducer {name!r} of tiny-{name}-mini_vqa-", "model 'tiny'", *parts):
+        assert part in said
+    assert not project.results.exists()
+
+
 @pytest.mark.parametrize("keep", [1, 16, 0.01, 1.0])
 def test_the_ends_of_the_range_are_budgets(keep: Any, project: Project) -> None:
     project.study("mine", block(reducer={"topk_cls": {"keep": keep}}))

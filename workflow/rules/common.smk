@@ -6,11 +6,16 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
-from prunegrid.grid import demand, takeover
+from prunegrid.grid import demand, settings, takeover
 from prunegrid.grid.data import stamp
 from prunegrid.grid.errors import GridError
 from prunegrid.grid.plan import Plan, make
 
+SCHEMA = Path(workflow.basedir) / "workflow" / "schemas" / "config.schema.yaml"
+try:
+    settings.check(config, SCHEMA)
+except GridError as error:
+    raise WorkflowError(str(error)) from error
 validate(config, "../schemas/config.schema.yaml")
 
 STUDY = config["study"]

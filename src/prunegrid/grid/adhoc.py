@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from prunegrid.grid import plain
 from prunegrid.grid.errors import GridError, unknown
 from prunegrid.grid.options import GROUPS
-from prunegrid.grid.study import Study, read_file
+from prunegrid.grid.study import Study, checked, read_file
 
 NAME = "adhoc"
 LAYOUT = {"rows": ["reducer", "model", "tuning", "decoding", "seed", "limit"], "columns": "task"}
@@ -36,10 +36,15 @@ def load(results: Path) -> Study:
     return read_file(where, NAME, str(where))
 
 
+def alone(point: dict[str, Any], where: str) -> Study:
+    """The study of one cell that was not given yet."""
+    return checked({"layout": LAYOUT, "blocks": [point]}, NAME, where)
+
+
 def document(results: Path, point: dict[str, Any]) -> dict[str, Any]:
     """The study with one more block, if it does not hold it yet."""
     where = file(results)
-    made = yaml.safe_load(where.read_text(encoding="utf-8")) if where.exists() else {}
+    made = (plain.read(where, str(where)) if where.exists() else None) or {}
     blocks = made.get("blocks") or []
     return {
         "title": "Cells given by hand",

@@ -10,12 +10,11 @@ import ast
 import hashlib
 import importlib.util
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-import yaml
-
+from prunegrid.grid import plain
 from prunegrid.grid.asking import asking
 from prunegrid.grid.errors import GridError
 
@@ -37,7 +36,9 @@ def code_hash(modules: Iterable[str], source: Path = SOURCE, judging: bool = Tru
 def accepted(root: Path, code: str) -> str:
     """The hash that `prunegrid accept` declared equal to this one, or the hash itself."""
     file = root / "conf" / "accepted.yaml"
-    known = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+    known = plain.read(file, "conf/accepted.yaml") if file.exists() else None
+    if not isinstance(known, Mapping | None):
+        raise GridError("conf/accepted.yaml must hold a mapping of code hashes, new: old")
     return str((known or {}).get(code, code))
 
 

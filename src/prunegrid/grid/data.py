@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-import yaml
-
+from prunegrid.grid import plain
 from prunegrid.grid.errors import GridError
 
 
@@ -16,9 +15,9 @@ def outs(root: Path) -> dict[str, str]:
     if not file.exists():
         raise GridError(f"{file} is missing: it pins the data; restore it from git")
     try:
-        listed = yaml.safe_load(file.read_text(encoding="utf-8"))
+        listed = plain.read(file, str(file))
         return {out["path"]: out["md5"] for out in listed["outs"]}
-    except (yaml.YAMLError, TypeError, KeyError) as error:
+    except (TypeError, KeyError) as error:
         raise GridError(f"{file} cannot be read ({error!r}); restore it from git") from error
 
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from prunegrid.grid import plain
 from prunegrid.grid.errors import GridError
 
 NAME = "models.lock.yaml"
@@ -19,9 +18,9 @@ def pins(conf: Path) -> dict[str, dict[str, Any]]:
     if not file.exists():
         return {}
     try:
-        read = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        read = plain.read(file, f"conf/{NAME}") or {}
         return {str(name): dict(pin, revision=str(pin["revision"])) for name, pin in read.items()}
-    except (yaml.YAMLError, AttributeError, TypeError, KeyError, ValueError) as error:
+    except (AttributeError, TypeError, KeyError) as error:
         raise GridError(f"{file} cannot be read ({error!r}); restore it from git") from error
 
 

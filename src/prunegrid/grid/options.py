@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -14,11 +15,13 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from prunegrid.grid import plain
 from prunegrid.grid.code import check_target
 from prunegrid.grid.errors import GridError, unknown
-from prunegrid.grid.schema import register
+from prunegrid.grid.schema import DecodingConfig, ModelConfig, register
 
 GROUPS = ("model", "reducer", "task", "tuning", "decoding")
+SCHEMAS = MappingProxyType({"model": ModelConfig, "decoding": DecodingConfig})
 
 
 @dataclass
@@ -41,11 +44,22 @@ class Options:
         if key not in self.known:
             if choice not in self.choices(group):
                 raise unknown(group, choice, self.choices(group), where)
+            self._check_plain(group, choice)
             made = self.compose([f"{group}={choice}"])[group]
             if group in ("reducer", "task"):
                 check_target(made.get("_target_"), f"conf/{group}/{choice}.yaml")
             self.known[key] = made
         return self.known[key]
+
+    def _check_plain(self, group: str, choice: str) -> None:
+        """Before hydra looks: its parser's words name no file."""
+        where = f"conf/{group}/{choice}.yaml"
+        held = plain.read(self.conf / group / f"{choice}.yaml", where)
+        if not isinstance(held, Mapping):
+            raise GridError(f"{where} must hold a mapping of options, not {held!r}")
+        schema = SCHEMAS.get(group)
+        for key in set(held) - {f.name for f in fields(schema)} - {"defaults"} if schema else ():
+            raise unknown("option", key, (f.name for f in fields(schema)), where)
 
     def compose(self, overrides: list[str]) -> dict[str, Any]:
         """hydra's own composition of conf/cell.yaml with overrides, as plain JSON."""
@@ -55,9 +69,8 @@ class Options:
                 composed = compose("cell", overrides=overrides)
                 made = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
         except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-            raise GridError(
-                f"conf/cell.yaml with {' '.join(overrides) or 'its defaults'}: {error}"
-            ) from error
+            chosen = " and ".join(f"conf/{o.replace('=', '/')}.yaml" for o in overrides) or "conf/cell.yaml"
+            raise GridError(f"{chosen}: {' '.join(str(error.__cause__ or error).split())}") from error
         return made  # type: ignore[return-value]
 
     def with_values(self, group: str, choice: str, values: Mapping[str, Any], where: str) -> dict[str, Any]:

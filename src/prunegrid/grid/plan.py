@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from prunegrid.grid import adhoc, tuning, twin
+from prunegrid.grid import adhoc, fitting, plain, tuning, twin
 from prunegrid.grid.atomic import write_changed
 from prunegrid.grid.builder import Builder
 from prunegrid.grid.cell import Cell, digest
@@ -55,20 +55,43 @@ class Plan:
 
 def make(root: Path, results: Path, name: str, choose: Mapping[str, Any] | None = None) -> Plan:
     """Plan study `name` of root/conf. Unchanged inputs are answered from results/plan/cache."""
-    choose = dict(choose or {})
-    key = digest({"inputs": _inputs(root, results), "study": name, "choose": choose}, 16)
-    cached = results / "plan" / "cache" / f"{key}.json"
-    if cached.exists():
-        made = json.loads(cached.read_text(encoding="utf-8"))
-    else:
+    cached, made = _cached(root, results, name, dict(choose or {}))
+    if made is None:
         study = study_of(root, results, name)
-        if study.unsupported:
-            raise GridError(f"{study.file}: unsupported: {study.unsupported}")
-        builder = Builder(Options.of(root / "conf"), outs(root), choose)
-        made = {**_document(study, expand(study, builder), root, builder.outs), "choose": choose}
+        made = _planned(root, study, dict(choose or {}))
+        fitting.check(root, results, made["cells"], study.file)
         write_changed(cached, json.dumps(made))
     made = publish(results, made)
     return Plan.of(made)
+
+
+def look(root: Path, results: Path, name: str, choose: Mapping[str, Any] | None = None) -> Plan:
+    """As `make`, but nothing is written: for listings and dry runs. Methods are not asked about their parameters."""
+    _, made = _cached(root, results, name, dict(choose or {}))
+    return Plan.of(_with_pasts(results, made or _planned(root, study_of(root, results, name), choose or {})))
+
+
+def look_at(root: Path, results: Path, study: Study, keep: bool = False) -> Plan:
+    """As `look`, of a study that stands in no file; its methods are asked. `keep`: remember what they said."""
+    made = _planned(root, study, {})
+    fitting.check(root, results, made["cells"], study.file, keep)
+    return Plan.of(_with_pasts(results, made))
+
+
+def _cached(
+    root: Path, results: Path, name: str, choose: Mapping[str, Any]
+) -> tuple[Path, dict[str, Any] | None]:
+    """Where the plan of these inputs is kept, and the plan if it is."""
+    key = digest({"inputs": _inputs(root, results), "study": name, "choose": choose}, 16)
+    cached = results / "plan" / "cache" / f"{key}.json"
+    return cached, json.loads(cached.read_text(encoding="utf-8")) if cached.exists() else None
+
+
+def _planned(root: Path, study: Study, choose: Mapping[str, Any]) -> dict[str, Any]:
+    if study.unsupported:
+        raise GridError(f"{study.file}: unsupported: {study.unsupported}")
+    builder = Builder(Options.of(root / "conf"), outs(root), choose)
+    return {**_document(study, expand(study, builder), root, builder.outs), "choose": dict(choose)}
 
 
 def draft(root: Path, results: Path, name: str, choose: Mapping[str, Any] | None = None) -> Plan:
@@ -100,7 +123,7 @@ def study_of(root: Path, results: Path, name: str) -> Study:
 def _absent(options: Options) -> dict[str, str]:
     """Everything that conf/ may read, as if it lay in data.dvc."""
     read = [
-        yaml.safe_load(f.read_text(encoding="utf-8"))
+        plain.read(f, f"conf/{g}/{f.name}")
         for g in ("task", "tuning")
         for f in sorted((options.conf / g).glob("*.yaml"))
     ]
@@ -109,20 +132,29 @@ def _absent(options: Options) -> dict[str, str]:
 
 def publish(results: Path, made: Mapping[str, Any]) -> dict[str, Any]:
     """Write the plan, with the past of its rows, and each cell.yaml, where they differ from what is there."""
-    file = results / "plan" / f"{made['study']}.json"
-    before = json.loads(file.read_text(encoding="utf-8"))["cells"] if file.exists() else []
-    today = {row["id"] for row in made["cells"]}
-    stood: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in before:
-        stood.setdefault(_place(row), []).append(row)
-    made = {**made, "cells": [_with_past(row, stood.get(_place(row), ()), today) for row in made["cells"]]}
-    write_changed(file, json.dumps(made))
+    made = _with_pasts(results, made)
+    write_changed(_file(results, made), json.dumps(made))
     for row in made["cells"]:
         write_changed(
             results / "cells" / row["id"] / "cell.yaml",
             yaml.dump(row["cell"], Dumper=DUMPER, sort_keys=False),
         )
     return made
+
+
+def _file(results: Path, made: Mapping[str, Any]) -> Path:
+    return results / "plan" / f"{made['study']}.json"
+
+
+def _with_pasts(results: Path, made: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan with what stood in the places of its rows when it was written last."""
+    file = _file(results, made)
+    before = json.loads(file.read_text(encoding="utf-8"))["cells"] if file.exists() else []
+    today = {row["id"] for row in made["cells"]}
+    stood: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in before:
+        stood.setdefault(_place(row), []).append(row)
+    return {**made, "cells": [_with_past(row, stood.get(_place(row), ()), today) for row in made["cells"]]}
 
 
 def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -23,7 +23,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from prunegrid.grid import published
+from prunegrid.grid import plain, published
 from prunegrid.grid.builder import DEFAULTS, Builder
 from prunegrid.grid.cell import NAME, Cell
 from prunegrid.grid.errors import GridError, unknown
@@ -94,7 +94,11 @@ def read(conf: Path, name: str) -> Study:
 
 def read_file(file: Path, name: str, where: str) -> Study:
     """A study in any file; `where` is what errors call it."""
-    raw = _read(file, where)
+    return checked(_read(file, where), name, where)
+
+
+def checked(raw: Mapping[str, Any], name: str, where: str) -> Study:
+    """A study from the content of its file."""
     for key in set(raw) - KEYS:
         raise unknown("key", key, KEYS, where)
     unsupported = raw.get("unsupported")
@@ -161,8 +165,8 @@ def _read(file: Path, where: str) -> dict[str, Any]:
     """Plain data, numbers spelled as hydra reads them (1e-3 is a number)."""
     try:
         raw = OmegaConf.to_container(OmegaConf.load(file))
-    except (yaml.YAMLError, OmegaConfBaseException, OSError) as error:
-        raise GridError(f"{where} cannot be read: {error}") from error
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        raise plain.broken(where, error) from error
     if not isinstance(raw, dict):
         raise GridError(f"{where} must hold a mapping with blocks")
     return raw  # type: ignore[return-value]

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from prunegrid.reduce.ops import first, raster, top
+from prunegrid.reduce.parameters import check_declared
 from prunegrid.reduce.places import Place, Site
 from prunegrid.reduce.text import TextTower
 from prunegrid.reduce.view import Reduction, TokenView
@@ -28,7 +29,13 @@ class Host:
 
 @dataclass(frozen=True)
 class Reducer:
-    """A reduction method: a frozen dataclass of parameters, no state. The base is the full-token baseline."""
+    """A reduction method: a frozen dataclass of parameters, no state. The base is the full-token baseline.
+
+    A value that its declared type does not allow raises ValueError; a `__post_init__` of its own starts with this one.
+    """
+
+    def __post_init__(self) -> None:
+        check_declared(self)
 
     @property
     def reads_text(self) -> bool:
@@ -75,6 +82,7 @@ class ScoreReducer(Reducer):
     keep: int | float = 64
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_budget(self.keep, type(self).__name__)
 
     def score(self, view: TokenView) -> Tensor:

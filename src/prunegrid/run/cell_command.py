@@ -12,11 +12,9 @@ import yaml
 
 from prunegrid.grid import adhoc
 from prunegrid.grid.atomic import write_changed
-from prunegrid.grid.builder import Builder
-from prunegrid.grid.data import outs
-from prunegrid.grid.options import Options
-from prunegrid.grid.plan import make
+from prunegrid.grid.plan import Plan, look_at, make
 from prunegrid.run.grid_commands import score_of
+from prunegrid.run.state import state
 
 
 def add(commands: Any) -> None:
@@ -36,29 +34,43 @@ def add(commands: Any) -> None:
 def given(root: Path, results: Path, words: list[str]) -> str:
     """Put a cell into the study of cells given by hand, plan that; returns the cell's id. Raises GridError before
     anything is written if the words are no cell."""
-    point = adhoc.point(words)
-    cell, _ = Builder(Options.of(root / "conf"), outs(root)).cell(point, " ".join(words))
-    study = yaml.safe_dump(adhoc.document(results, point), sort_keys=False)
+    plan = alone(root, results, words, keep=True)
+    study = yaml.safe_dump(adhoc.document(results, adhoc.point(words)), sort_keys=False)
     write_changed(adhoc.file(results), study)
     make(root, results, adhoc.NAME)
-    return cell.id()
+    return str(plan.rows[0]["id"])
+
+
+def alone(root: Path, results: Path, words: list[str], keep: bool = False) -> Plan:
+    """The plan of one cell, it first, then what it is compared with. No cell is written. Raises GridError."""
+    return look_at(root, results, adhoc.alone(adhoc.point(words), " ".join(words)), keep)
+
+
+def _dry(arguments: argparse.Namespace) -> int:
+    """Which of the cell and its twins have something left to compute; nothing is written."""
+    for row in alone(arguments.root, arguments.results, arguments.overrides).rows:
+        now = state(arguments.results, row)
+        line = f"{'nothing to do' if now.name == 'done' else 'would run':13}  {row['id']}  {now.name}"
+        print(f"{line}{': ' + now.why if now.why else ''}{'  (compared with)' if row['support'] else ''}")
+    return 0
 
 
 def _cell(arguments: argparse.Namespace) -> int:
     from prunegrid.run.wrapup import refresh
 
+    if arguments.dry_run:
+        return _dry(arguments)
     results = arguments.results
     cell = given(arguments.root, results, arguments.overrides)
     command = [
         sys.executable, "-m", "snakemake", "--directory", str(arguments.root), "--snakefile",
-        str(arguments.root / "Snakefile"), "--profile", arguments.profile, *["--dry-run"][: arguments.dry_run],
+        str(arguments.root / "Snakefile"), "--profile", arguments.profile,
         "--config", f"study={adhoc.NAME}", f"mlflow={arguments.store}", "--",
         f"results/tracked/{adhoc.NAME}/{cell}.json",
     ]  # fmt: skip
     print(" ".join(command), flush=True)
     code = subprocess.run(command, check=False).returncode
-    if not arguments.dry_run:
-        if not (results / "studies" / adhoc.NAME / "index.html").exists():  # later ones are the run's end's
-            refresh(results, adhoc.NAME, arguments.store)
-        print(f"{cell}: {score_of(results, cell)}")
+    if not (results / "studies" / adhoc.NAME / "index.html").exists():  # later ones are the run's end's
+        refresh(results, adhoc.NAME, arguments.store)
+    print(f"{cell}: {score_of(results, cell)}")
     return code

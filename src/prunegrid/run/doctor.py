@@ -14,6 +14,7 @@ from typing import Any
 
 from prunegrid.grid.cell import Cell
 from prunegrid.run import build, gates
+from prunegrid.run.arguments import whole
 from prunegrid.run.files import Files, read_cell, read_json, read_jsonl, write_json
 from prunegrid.run.named import cell_file
 from prunegrid.tasks import Sample, limit_clusters
@@ -42,7 +43,7 @@ def add(commands: Any) -> None:
     text = "walk a cell's gates, from prompt ids to score, and say which one differs"
     command = commands.add_parser("doctor", help=text, description=text)
     command.add_argument("cell", help="a cell id, the beginning of one, or the path of a cell.yaml")
-    command.add_argument("--samples", type=int, default=3, help="questions to look at (default: 3)")
+    command.add_argument("--samples", type=whole, default=3, help="questions to look at (default: 3)")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
     command.add_argument("--write", type=Path, help="write the gates' values, to be compared with elsewhere")
     command.add_argument("--against", type=Path, help="a file that --write wrote, here or elsewhere")

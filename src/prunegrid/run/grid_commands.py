@@ -15,7 +15,7 @@ import yaml
 
 from prunegrid.grid import tuning
 from prunegrid.grid.errors import GridError, unknown
-from prunegrid.grid.plan import draft, make
+from prunegrid.grid.plan import draft, look, make
 from prunegrid.run.files import read_json
 from prunegrid.run.named import find
 from prunegrid.run.state import state
@@ -56,8 +56,9 @@ def _study(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentPa
 
 
 def _rows(arguments: argparse.Namespace, study: str) -> list[dict[str, Any]]:
+    """Without writing anything."""
     choose = {} if getattr(arguments, "limit", None) is None else {"limit": arguments.limit}
-    return make(arguments.root, arguments.results, study, choose).rows
+    return look(arguments.root, arguments.results, study, choose).rows
 
 
 def _plan(arguments: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from prunegrid.run.arguments import at_least, whole, wholes
 from prunegrid.run.files import read_cell
 from prunegrid.run.named import cell_file
 
@@ -15,29 +16,12 @@ def add(commands: Any) -> None:
     """Add the command to the parser."""
     command = commands.add_parser("latency", help="measure a cell's time and memory, phase by phase")
     command.add_argument("cell", help="a cell id, the beginning of one, or the path of a cell.yaml")
-    command.add_argument("--batch-sizes", type=_numbers, default=[1, 8], metavar="1,8")
-    command.add_argument("--new-tokens", type=_numbers, default=[1, 64], metavar="1,64")
-    command.add_argument("--repeats", type=_number, default=50)
-    command.add_argument("--warmup", type=int, default=5)
+    command.add_argument("--batch-sizes", type=wholes, default=[1, 8], metavar="1,8")
+    command.add_argument("--new-tokens", type=wholes, default=[1, 64], metavar="1,64")
+    command.add_argument("--repeats", type=whole, default=50)
+    command.add_argument("--warmup", type=at_least(0), default=5)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
     command.set_defaults(run=_latency)
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        found = [int(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    if not found or min(found) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: write whole numbers from 1 on, such as 1,8")
-    return found
-
-
-def _number(text: str) -> int:
-    found = _numbers(text)
-    if len(found) != 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: write one whole number from 1 on")
-    return found[0]
 
 
 def _latency(arguments: argparse.Namespace) -> None:

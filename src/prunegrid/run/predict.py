@@ -38,7 +38,7 @@ def predict(
     task, keep, adapters = build.task(cell), budget(cell, results), tuned.files(cell, results)
     # What can be wrong fails here, before anything is loaded.
     check_unchanged(root, results, dict(cell.data))
-    build.check_sites(cell, build.reducer(cell, keep), weights.shape(cell, root))
+    build.check_fits(cell, build.reducer(cell, keep), weights.shape(cell, root))
     samples = limit_clusters(task.samples(root / cell.task["data"]), cell.limit)
     check_images(samples)
     began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from prunegrid.run.arguments import at_least, whole
 from prunegrid.run.files import write_text
 from prunegrid.tasks import Task, TaskError
 
@@ -47,8 +48,8 @@ def add(commands: Any) -> None:
         "--against", nargs="+", type=Path, default=[], help="other answers to the same questions"
     )
     command.add_argument("--upload", type=Path, help="write the file that the benchmark's server wants")
-    command.add_argument("--replicates", type=int, default=10_000, help="of the bootstrap")
-    command.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    command.add_argument("--replicates", type=whole, default=10_000, help="of the bootstrap")
+    command.add_argument("--seed", type=at_least(0), default=0, help="of the bootstrap")
     command.set_defaults(run=run)
 
 

@@ -8,7 +8,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from prunegrid.grid.cell import Cell
+from prunegrid.grid.errors import GridError
 from prunegrid.run.files import Files, read_cell, read_json, write_json
+from prunegrid.run.named import cell_file, find
 
 
 def add(commands: Any) -> None:
@@ -21,7 +24,7 @@ def add(commands: Any) -> None:
         ("compare", _compare, "set a cell beside its full-token and blind twins, or beside any other cell"),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("cell", type=Path, help="path of a cell.yaml")
+        command.add_argument("cell", help="a cell id, the beginning of one, or the path of a cell.yaml")
         command.set_defaults(run=run, stage=name)
         if name == "tune":
             command.add_argument("--adapter", help="id of one tuning of the cell (default: all, in order)")
@@ -66,9 +69,13 @@ def _wrapup(arguments: argparse.Namespace) -> int:
     return wrap_up(arguments.root, arguments.results, arguments.study, arguments.store)
 
 
+def _cell(arguments: argparse.Namespace) -> Cell:
+    return read_cell(cell_file(arguments.results, arguments.cell))
+
+
 def _guarded(arguments: argparse.Namespace, work: Any, where: Path | None = None) -> None:
     """Run a stage; on failure write what a report needs, into `where` if it is no cell's own, then fail."""
-    cell = read_cell(arguments.cell)
+    cell = _cell(arguments)
     files = Files.of(arguments.results, cell)
     where = where or (files.prediction if arguments.stage == "predict" else files.cell)
     try:
@@ -96,7 +103,7 @@ def _tune(arguments: argparse.Namespace) -> None:
     from prunegrid.run.tune import tune
     from prunegrid.run.tuned import folder
 
-    ids = [str(each.adapter_id()) for each in chain(read_cell(arguments.cell))]
+    ids = [str(each.adapter_id()) for each in chain(_cell(arguments))]
     for adapter in [arguments.adapter] if arguments.adapter else ids:
         _guarded(
             arguments,
@@ -105,6 +112,15 @@ def _tune(arguments: argparse.Namespace) -> None:
             ),
             folder(arguments.results, adapter),
         )
+
+
+def _twins(results: Path, cell: str) -> str:
+    """What the cell is compared with in its studies, for an error."""
+    for file in sorted((results / "plan").glob("*.json")):
+        for row in read_json(file, f"run `prunegrid plan {file.stem}`")["cells"]:
+            if row["id"] == cell and row["baseline"]:
+                return f"its full-token twin is {row['baseline']}"
+    return "`prunegrid ls STUDY` lists them"
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -136,7 +152,13 @@ def _compare(arguments: argparse.Namespace) -> int | None:
     if arguments.other:
         from prunegrid.run.versus import versus
 
-        return versus(arguments.results, str(arguments.cell), arguments.other, as_json=arguments.json)
+        return versus(arguments.results, arguments.cell, arguments.other, as_json=arguments.json)
+    if not arguments.cell.endswith(".yaml") and not arguments.baseline:
+        cell = find(arguments.results, arguments.cell)
+        raise GridError(
+            f"compare {cell} with what? Give a second cell, whose answers are taken from the first one's: "
+            f"`prunegrid compare {cell} CELL` ({_twins(arguments.results, cell)})"
+        )
     from prunegrid.run.compare import compare
 
     _guarded(arguments, lambda cell: compare(cell, arguments.results, arguments.baseline, arguments.blind))

@@ -86,7 +86,7 @@ def make(cell: Cell, before: list[str], results: Path, root: Path, device: str) 
         cell, reducer=tuning["reducer"], model={**cell.model, "dtype": recipe.dtype}, seed=tuning["seed"]
     )
     reducer = build.reducer(training, budget(training, results))
-    build.check_sites(training, reducer, weights.shape(cell, root))
+    build.check_fits(training, reducer, weights.shape(cell, root))
     data = data_folder(tuning, results, root)
     file = data / tuning["conversations"]
     conversations, faults = read(file, data / tuning["images"])

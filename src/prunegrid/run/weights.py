@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,17 @@ from prunegrid.shape import ModelShape
 
 
 def device_of(cell: Cell, asked: str) -> str:
-    """`asked`, or for `auto` what conf/model says, or a GPU where there is one. BuildError if it needs one in vain."""
+    """`asked`, or for `auto` what conf/model says, or a GPU where there is one. BuildError if there is none such."""
     import torch
 
     wanted = cell.model["device"] if asked == "auto" else asked
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(wanted)):
+        said = (
+            f"--device {asked}"
+            if asked != "auto"
+            else f"conf/model/{cell.model['name']}.yaml: device={wanted}"
+        )
+        raise BuildError(f"{said} is no device; there are: auto, cpu, cuda, cuda:N (N a number from 0)")
     there = torch.cuda.is_available()
     if wanted == "auto":
         return "cuda" if there else "cpu"
@@ -26,6 +34,10 @@ def device_of(cell: Cell, asked: str) -> str:
             f"model {cell.model['name']!r} runs on {wanted} and this machine has no usable GPU; "
             "run it on a GPU node, or say --device cpu"
         )
+    number = int(str(wanted).partition(":")[2] or 0)
+    if number and number >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise BuildError(f"--device {wanted}: this machine has no such GPU; there are: cuda:0 to cuda:{last}")
     return str(wanted)
 
 

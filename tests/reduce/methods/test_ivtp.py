@@ -167,7 +167,7 @@ def test_nothing_stays_behind(model: Model, inputs: Inputs) -> None:
         ({"keep": 17}, "more than the 16 tokens"),
         ({"group": 0}, "at least 1, or 'all'"),
         ({"group": 5}, "more than the 4 ViT layers"),
-        ({"attention": "other"}, "must be one of 'rollout'"),
+        ({"attention": "other"}, "must be 'rollout'"),
         ({"attention": "single", "aggregation": "max"}, "needs several layers"),
     ],
 )

@@ -142,9 +142,9 @@ def test_prompts_that_do_not_fit_are_refused(model: Model, inputs: Inputs) -> No
         ({"tau": 2.0}, r"must lie in \[-1, 1\]"),
         ({"text": "some"}, "must be 'turn'"),
         ({"stages": "first", "middle": 8}, "between two stages"),
-        ({"pseudo": "other"}, "must be one of 'carried', 'rebuilt'"),
-        ({"positions": "shift"}, "must be one of 'keep', 'renumber'"),
-        ({"stages": "third"}, "must be one of 'both'"),
+        ({"pseudo": "other"}, "must be 'carried' or 'rebuilt'"),
+        ({"positions": "shift"}, "must be 'keep' or 'renumber'"),
+        ({"stages": "third"}, "must be 'both'"),
     ],
 )
 def test_impossible_switches_are_refused_at_once(options: Any, message: str) -> None:

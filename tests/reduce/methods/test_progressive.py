@@ -77,5 +77,5 @@ def test_in_the_model(model: Any, score: Any, mid: bool) -> None:
 def test_impossible_values_are_refused(model: Any) -> None:
     with pytest.raises(ValueError, match="keep=17 is more than the 16 tokens"):
         in_the_model(model, Progressive(17))
-    with pytest.raises(ValueError, match="score='x' must be one of cls, random"):
+    with pytest.raises(ValueError, match="score='x' must be 'cls' or 'random'"):
         Progressive(score="x")  # type: ignore[arg-type]

@@ -205,7 +205,7 @@ def test_nothing_stays_behind(model: Model, inputs: Inputs) -> None:
         ({"after": 3}, r"must lie in 1\.\.2"),
         ({"after": 4, "reading": "bend"}, r"must lie in 1\.\.3"),
         ({"alpha": 0.0}, r"must lie in \(0, 1\]"),
-        ({"reading": "H1"}, "must be one of 'progressive'"),
+        ({"reading": "H1"}, "must be 'progressive'"),
         ({"heavy": -1}, "at least 0"),
     ],
 )

@@ -44,11 +44,8 @@ class ATS(Reducer):
     select: Literal["sample", "top"] = "sample"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_budget(self.keep, "ATS")
-        if self.variant not in ("official", "haurum"):
-            raise ValueError(f"ATS: variant={self.variant!r} must be 'official' or 'haurum'")
-        if self.select not in ("sample", "top"):
-            raise ValueError(f"ATS: select={self.select!r} must be 'sample' or 'top'")
         if self.references is not None and self.references < 3:
             raise ValueError(f"ATS: references={self.references} must be at least 3")
 

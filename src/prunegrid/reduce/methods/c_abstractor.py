@@ -92,6 +92,7 @@ class CAbstractor(Learned):
     group: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("side", "depth", "group"):
             if getattr(self, name) < 1:
                 raise ValueError(f"CAbstractor: {name}={getattr(self, name)} must be at least 1")

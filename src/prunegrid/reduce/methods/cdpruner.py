@@ -53,11 +53,8 @@ class CDPruner(Reducer):
     extent: Literal["sample", "batch"] = "sample"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_budget(self.keep, "CDPruner")
-        if self.text not in ("turn", "all"):
-            raise ValueError(f"CDPruner: text={self.text!r} must be 'turn' (what the user said) or 'all'")
-        if self.extent not in ("sample", "batch"):
-            raise ValueError(f"CDPruner: extent={self.extent!r} must be 'sample' or 'batch'")
 
     @property
     def reads_text(self) -> bool:

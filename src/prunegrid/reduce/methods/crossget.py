@@ -38,6 +38,7 @@ class CrossGET(Reducer):
     proportional: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_budget(self.keep, "CrossGET")
 
     def counts(self, shape: ModelShape) -> list[int]:

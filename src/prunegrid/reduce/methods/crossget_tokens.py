@@ -63,6 +63,7 @@ class CrossGETTokens(Learned):
         return CrossGET(self.keep, self.proportional)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _ = self.matching  # refuses impossible budgets
 
     def build(self, shape: ModelShape) -> nn.Module:

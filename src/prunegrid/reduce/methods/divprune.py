@@ -31,6 +31,7 @@ class DivPrune(Reducer):
     keep: int | float = 64
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_budget(self.keep, "DivPrune")
 
     def sites(self, shape: ModelShape) -> Sequence[Site]:

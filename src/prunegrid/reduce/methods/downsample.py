@@ -26,10 +26,6 @@ class Downsample(Reducer):
     side: int = 8
     mode: Literal["bicubic", "bilinear"] = "bicubic"
 
-    def __post_init__(self) -> None:
-        if self.mode not in ("bicubic", "bilinear"):
-            raise ValueError(f"Downsample: mode={self.mode!r} must be 'bicubic' or 'bilinear'")
-
     def sites(self, shape: ModelShape) -> Sequence[Site]:
         if not 1 <= self.side <= shape.vision.side:
             raise ValueError(

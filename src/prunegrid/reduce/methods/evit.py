@@ -41,8 +41,7 @@ class EViT(Reducer):
     fuse: bool = True
 
     def __post_init__(self) -> None:
-        if self.count not in ("keep", "official", "haurum"):
-            raise ValueError(f"EViT: count={self.count!r} must be 'keep', 'official' or 'haurum'")
+        super().__post_init__()
         check_budget(self.keep, "EViT")
         if not 0 < self.rate <= 1:
             raise ValueError(f"EViT: rate={self.rate} must lie in (0, 1]")

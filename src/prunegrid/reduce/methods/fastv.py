@@ -38,10 +38,6 @@ class FastV(ScoreReducer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.variant not in ("released", "paper"):
-            raise ValueError(f"FastV: variant={self.variant!r} must be 'released' or 'paper'")
-        if self.rounding not in ("nearest", "down"):
-            raise ValueError(f"FastV: rounding={self.rounding!r} must be 'nearest' or 'down'")
 
     def sites(self, shape: ModelShape) -> Sequence[Site]:
         if not 1 <= self.layer < shape.llm.layers:

@@ -56,9 +56,8 @@ class H2O(Reducer):
     scope: Literal["all", "visual"] = "all"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, value in (("heavy", self.heavy), ("recent", self.recent)):
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"H2O: {name} must be a number of tokens (int) or a share, got {value!r}")
             if value < 0 or (isinstance(value, float) and value > 1):
                 raise ValueError(
                     f"H2O: {name}={value} must lie in [0, 1] as a share, or be an int of at least 0"
@@ -67,10 +66,6 @@ class H2O(Reducer):
             raise ValueError(
                 f"H2O: heavy={self.heavy} + recent={self.recent} must be positive: an empty cache cannot answer"
             )
-        if self.heads not in ("each", "shared"):
-            raise ValueError(f"H2O: heads={self.heads!r} must be 'each' or 'shared'")
-        if self.scope not in ("all", "visual"):
-            raise ValueError(f"H2O: scope={self.scope!r} must be 'all' or 'visual'")
 
     def sites(self, shape: ModelShape) -> Sequence[Site]:
         return tuple(

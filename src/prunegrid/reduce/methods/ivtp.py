@@ -19,14 +19,6 @@ from prunegrid.reduce.view import Reduction, TokenView
 from prunegrid.shape import ModelShape
 
 Groups = list[tuple[int, ...]]
-CHOICES: Mapping[str, tuple[str, ...]] = {
-    "stages": ("both", "first", "second"),
-    "attention": ("rollout", "single", "layerwise"),
-    "aggregation": ("residual", "mean", "max", "multiply"),
-    "schedule": ("ratio", "number"),
-    "pseudo": ("carried", "rebuilt"),
-    "positions": ("keep", "renumber"),
-}
 
 
 @dataclass
@@ -85,13 +77,10 @@ class IVTP(Reducer):
     positions: Literal["keep", "renumber"] = "keep"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_budget(self.keep, "IVTP")
-        if self.group != "all" and (not isinstance(self.group, int) or self.group < 1):
+        if self.group != "all" and self.group < 1:
             raise ValueError(f"IVTP: group={self.group!r} must be a number of layers, at least 1, or 'all'")
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                allowed = ", ".join(map(repr, known))
-                raise ValueError(f"IVTP: {name}={getattr(self, name)!r} must be one of {allowed}")
         if self.aggregation != "residual" and self.attention != "rollout":
             raise ValueError(
                 f"IVTP: aggregation={self.aggregation!r} needs several layers: attention='rollout'"

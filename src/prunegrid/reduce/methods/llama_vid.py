@@ -103,6 +103,7 @@ class LLaMAVID(Learned):
     vocabulary: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.layers < 1 or self.width < HEAD or self.width % HEAD:
             raise ValueError(
                 f"LLaMAVID: layers={self.layers} must be at least 1 and width={self.width} a multiple of {HEAD}"

@@ -46,9 +46,8 @@ class Merging(Reducer):
     order: Literal["score", "raster"] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         who = type(self).__name__
-        if self.variant not in ("released", "paper"):
-            raise ValueError(f"{who}: variant={self.variant!r} must be 'released' or 'paper'")
         if self.fence < 0:
             raise ValueError(f"{who}: fence={self.fence} must not be negative")
         if self.minimum < 1:

@@ -36,13 +36,8 @@ class Progressive(Reducer):
     mid: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_budget(self.keep, "Progressive")
-        for name, value, known in (
-            ("score", self.score, ("cls", "random")),
-            ("schedule", self.schedule, ("linear", "geometric")),
-        ):
-            if value not in known:
-                raise ValueError(f"Progressive: {name}={value!r} must be one of {', '.join(known)}")
 
     def counts(self, shape: ModelShape) -> list[int]:
         """Patches left at each executed layer."""

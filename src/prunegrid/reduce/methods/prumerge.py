@@ -27,8 +27,6 @@ class PruMerge(Merging):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.select not in ("iqr", "topk"):
-            raise ValueError(f"PruMerge: select={self.select!r} must be 'iqr' or 'topk'")
         if self.select == "topk":
             if self.keep is None:
                 raise ValueError("PruMerge: select=topk needs keep (a number of tokens or a share)")

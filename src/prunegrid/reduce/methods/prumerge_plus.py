@@ -37,10 +37,6 @@ class PruMergePlus(Merging):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sampling not in ("fixed", "adaptive", "paper", "topk"):
-            raise ValueError(
-                f"PruMergePlus: sampling={self.sampling!r} must be 'fixed', 'adaptive', 'paper' or 'topk'"
-            )
         if self.sampling == "fixed" and isinstance(self.keep, int):
             raise ValueError(f"PruMergePlus: sampling=fixed needs a share in (0, 1], got keep={self.keep}")
         check_budget(self.keep, "PruMergePlus")

@@ -46,8 +46,6 @@ class Selection:
             )
         if not -1 <= self.tau <= 1:
             raise ValueError(f"IVTP: tau={self.tau} is compared with cosines: it must lie in [-1, 1]")
-        if self.text not in ("turn", "all"):
-            raise ValueError(f"IVTP: text={self.text!r} must be 'turn' (what the user said) or 'all'")
 
     def choose(self, view: TokenView, tower: TextTower | None) -> KeyTokens:
         """The key tokens, from a view of all tokens at the input of LLM layer 0."""

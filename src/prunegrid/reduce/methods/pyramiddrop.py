@@ -35,6 +35,7 @@ class PyramidDrop(Reducer):
     row: Literal["next", "before"] = "next"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.layers or len(self.layers) != len(self.keep):
             raise ValueError(f"PyramidDrop: {len(self.layers)} layers, but {len(self.keep)} shares to keep")
         if list(self.layers) != sorted(set(self.layers)) or list(self.keep) != sorted(
@@ -45,10 +46,6 @@ class PyramidDrop(Reducer):
             )
         for share in self.keep:
             check_budget(float(share), "PyramidDrop")
-        if self.positions not in ("renumber", "keep"):
-            raise ValueError(f"PyramidDrop: positions={self.positions!r} must be 'renumber' or 'keep'")
-        if self.row not in ("next", "before"):
-            raise ValueError(f"PyramidDrop: row={self.row!r} must be 'next' or 'before'")
 
     def read(self, layer: int) -> int:
         """The LLM layer whose attention scores the stage at `layer`."""

@@ -78,10 +78,9 @@ class QwenResampler(Learned):
     width: Literal["vision", "llm"] = "vision"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.side < 1:
             raise ValueError(f"QwenResampler: side={self.side} must be at least 1")
-        if self.width not in ("vision", "llm"):
-            raise ValueError(f"QwenResampler: width={self.width!r} must be 'vision' or 'llm'")
 
     def sites(self, shape: ModelShape) -> Sequence[Site]:
         self._check(shape)

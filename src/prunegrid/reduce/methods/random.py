@@ -22,6 +22,7 @@ class Random(Reducer):
     keep: int | float = 64
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_budget(self.keep, "Random")
 
     def sites(self, shape: ModelShape) -> Sequence[Site]:

@@ -37,6 +37,7 @@ class SparseVLM(Reducer):
     recycle: float = 0.3
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.layers or len(self.layers) != len(self.keep):
             raise ValueError(f"SparseVLM: {len(self.layers)} layers, but {len(self.keep)} numbers to keep")
         if list(self.layers) != sorted(self.layers):

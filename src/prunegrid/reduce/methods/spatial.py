@@ -25,6 +25,7 @@ class Spatial(Reducer):
     columns: int = 6
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.rows < 1 or self.columns < 1:
             raise ValueError(f"Spatial: rows={self.rows}, columns={self.columns} must both be at least 1")
 

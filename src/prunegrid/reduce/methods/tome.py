@@ -40,9 +40,8 @@ class ToMe(Reducer):
     proportional: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_budget(self.keep, "ToMe")
-        if self.variant not in ("official", "haurum"):
-            raise ValueError(f"ToMe: variant={self.variant!r} must be 'official' or 'haurum'")
 
     def counts(self, shape: ModelShape) -> dict[int, int]:
         """Tokens left after each layer that merges."""

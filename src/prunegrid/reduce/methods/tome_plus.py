@@ -29,6 +29,7 @@ class ToMePlus(Reducer):
     proportional: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_budget(self.keep, "ToMePlus")
         check_budget(self.entering, "ToMePlus")
 

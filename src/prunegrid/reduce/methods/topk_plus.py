@@ -41,6 +41,7 @@ class TopKPlus(Reducer):
     layers: Sequence[int] = tuple(range(1, 13))
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_budget(self.keep, "TopKPlus")
         check_budget(self.entering, "TopKPlus")
 

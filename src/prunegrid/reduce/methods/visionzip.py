@@ -37,6 +37,7 @@ class VisionZip(Reducer):
     layer: int = -2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.contextual < 0 or self.keep <= self.contextual:
             raise ValueError(
                 f"VisionZip: keep={self.keep} must exceed contextual={self.contextual} (at least 0): "

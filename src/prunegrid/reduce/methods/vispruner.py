@@ -36,6 +36,7 @@ class VisPruner(Reducer):
     layer: int = -2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_budget(self.keep, "VisPruner")
         if not 0 <= self.important <= 1:
             raise ValueError(f"VisPruner: important={self.important} must lie in [0, 1]")

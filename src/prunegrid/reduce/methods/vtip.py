@@ -18,7 +18,6 @@ from prunegrid.reduce.view import Reduction, TokenView
 from prunegrid.shape import ModelShape
 
 ADAPTIVE = ("progressive", "bend", "shifted", "literal")
-READINGS = (*ADAPTIVE, "once", "spread")
 
 
 @dataclass
@@ -62,13 +61,7 @@ class VTIP(Reducer):
     scope: Literal["all", "visual"] = "all"
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("stages", self.stages, ("both", "first", "second")),
-            ("reading", self.reading, READINGS),
-            ("similarity", self.similarity, ("attention", "joined", "hidden")),
-        ):
-            if value not in known:
-                raise ValueError(f"VTIP: {name}={value!r} must be one of {', '.join(map(repr, known))}")
+        super().__post_init__()
         if not 0 < self.alpha <= 1:
             raise ValueError(f"VTIP: alpha={self.alpha} must lie in (0, 1]")
         if (self.keep is None) != (self.reading in ADAPTIVE):
