@@ -14,7 +14,7 @@ rule score:
     params:
         scorer=of_cell("scorer"),
     shell:
-        "python -m prunegrid score results/cells/{wildcards.cell}/cell.yaml > {log} 2>&1"
+        "python -m prunegrid score results/cells/{wildcards.cell}/cell.yaml --code {params.scorer} > {log} 2>&1"
 
 
 rule cost:
@@ -32,7 +32,7 @@ rule cost:
     params:
         costing=of_cell("costing"),
     shell:
-        "python -m prunegrid cost results/cells/{wildcards.cell}/cell.yaml > {log} 2>&1"
+        "python -m prunegrid cost results/cells/{wildcards.cell}/cell.yaml --code {params.costing} > {log} 2>&1"
 
 
 rule compare:

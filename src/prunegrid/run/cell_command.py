@@ -14,7 +14,7 @@ from prunegrid.grid import adhoc
 from prunegrid.grid.atomic import write_changed
 from prunegrid.grid.plan import Plan, look_at, make
 from prunegrid.run.grid_commands import score_of
-from prunegrid.run.state import state
+from prunegrid.run.state import states
 
 
 def add(commands: Any) -> None:
@@ -48,8 +48,10 @@ def alone(root: Path, results: Path, words: list[str], keep: bool = False) -> Pl
 
 def _dry(arguments: argparse.Namespace) -> int:
     """Which of the cell and its twins have something left to compute; nothing is written."""
-    for row in alone(arguments.root, arguments.results, arguments.overrides).rows:
-        now = state(arguments.results, row)
+    rows = alone(arguments.root, arguments.results, arguments.overrides).rows
+    found = states(arguments.results, rows)
+    for row in rows:
+        now = found[row["id"]]
         line = f"{'nothing to do' if now.name == 'done' else 'would run':13}  {row['id']}  {now.name}"
         print(f"{line}{': ' + now.why if now.why else ''}{'  (compared with)' if row['support'] else ''}")
     return 0

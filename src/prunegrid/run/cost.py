@@ -9,7 +9,7 @@ from typing import Any
 from prunegrid.cost import TokenSchedule, equivalent_tokens, flops
 from prunegrid.grid.cell import Cell
 from prunegrid.run import weights
-from prunegrid.run.files import Files, entering, read_finished, write_json
+from prunegrid.run.files import Files, entering, file_hash, read_finished, write_json
 from prunegrid.run.kept import kept_patches
 from prunegrid.shape import ModelShape
 
@@ -17,11 +17,12 @@ CONVENTION = "exact"
 PARTS = ("vision", "projector", "prefill", "decode")
 
 
-def cost(cell: Cell, results: Path, root: Path) -> None:
+def cost(cell: Cell, results: Path, root: Path, code: str = "unknown") -> None:
     """Write cost.json of a cell: visual tokens entering the LLM, equivalent tokens, mean FLOPs per sample by part; and
     kept.json, which tokens these are.
 
     FLOPs count the ViT layers that LLaVA needs (transformers runs the unused last ones too) and no reducer's own work.
+    `code`: hash of what counts.
     """
     files = Files.of(results, cell)
     rows = read_finished(files.prediction, "trace.jsonl", f"run `prunegrid rerun {files.cell_id}`")
@@ -46,6 +47,8 @@ def cost(cell: Cell, results: Path, root: Path) -> None:
             "total": sum(parts.values()),
         },
         "relative_flops": _relative(rows, shape, sum(parts.values())),
+        "trace_hash": file_hash(files.trace),
+        "code": code,
     }
     write_json(files.cell / "cost.json", made)
     kept_patches(cell, files, rows, root)

@@ -18,7 +18,7 @@ from prunegrid.grid.errors import GridError, unknown
 from prunegrid.grid.plan import draft, look, make
 from prunegrid.run.files import read_json
 from prunegrid.run.named import find
-from prunegrid.run.state import state
+from prunegrid.run.state import states
 
 
 def add(commands: Any) -> None:
@@ -97,13 +97,13 @@ def _estimate(arguments: argparse.Namespace) -> None:
 
 
 def _ls(arguments: argparse.Namespace) -> None:
-    listed = []
-    for row in _rows(arguments, arguments.study):
-        now = state(arguments.results, row)
-        listed.append(
-            {k: row[k] for k in ("id", "row", "column", "seed", "support")}
-            | {"state": now.name, "why": now.why}
-        )
+    rows = _rows(arguments, arguments.study)
+    now = states(arguments.results, rows)
+    listed = [
+        {k: row[k] for k in ("id", "row", "column", "seed", "support")}
+        | {"state": now[row["id"]].name, "why": now[row["id"]].why}
+        for row in rows
+    ]
     if arguments.json:
         print(json.dumps(listed, indent=1))
         return

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from prunegrid.grid.cell import Cell
 from prunegrid.run import build, tuned, weights
 from prunegrid.run.data import check_unchanged
-from prunegrid.run.files import Files, entering, read_finished, read_json, write_json, write_jsonl
+from prunegrid.run.files import Files, entering, file_hash, read_finished, read_json, write_json, write_jsonl
 from prunegrid.run.partial import Partial
 from prunegrid.run.shards import Shard, answered
 from prunegrid.run.text import prompt_texts
@@ -60,7 +60,9 @@ def predict(
         return
     rows = [done[s.id] for s in samples]
     write_jsonl(files.trace, [{"id": r["record"]["id"], **r["trace"]} for r in rows])
-    made = provenance(cell, root, code, keep, started, len(rows), device)
+    made = provenance(cell, root, code, keep, started, len(rows), device) | {
+        "budgets": budgets(cell, results)
+    }
     write_json(files.provenance, made | {"adapters": tuned.provenance(adapters)} if adapters else made)
     write_json(home / "timing.json", _with_shards(home, timing))
     write_jsonl(files.records, [r["record"] for r in rows])
@@ -119,6 +121,12 @@ def budget(cell: Cell, results: Path) -> dict[str, Any]:
             counts = [entering(row) for row in traced]
             found[key] = max(1, round(sum(counts) / len(counts)))
     return {**tuned.values(cell), **found}
+
+
+def budgets(cell: Cell, results: Path) -> dict[str, str]:
+    """prediction id -> hash of its trace, for each prediction that sets a budget of this one."""
+    ids = [v["like"] for v in cell.reducer.values() if isinstance(v, Mapping) and "like" in v]
+    return {i: file_hash(results / "predictions" / i / "trace.jsonl") for i in ids}
 
 
 class Answerer:

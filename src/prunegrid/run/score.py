@@ -15,8 +15,8 @@ from prunegrid.tasks import Record
 REPLICATES = 2000
 
 
-def score(cell: Cell, results: Path) -> None:
-    """Write judged.jsonl, counts.json and score.json of a cell from its predictions."""
+def score(cell: Cell, results: Path, code: str = "unknown") -> None:
+    """Write judged.jsonl, counts.json and score.json of a cell from its predictions. `code`: hash of what judges."""
     files, task = Files.of(results, cell), build.task(cell)
     remedy = f"run `prunegrid rerun {files.cell_id}`"
     rows = read_finished(files.prediction, "records.jsonl", remedy)
@@ -44,6 +44,7 @@ def score(cell: Cell, results: Path) -> None:
         "clusters": len(clusters),
         "new_tokens": {"mean": sum(new) / len(new), "max": max(new)},
         "result_hash": file_hash(files.records),
+        "code": code,
     }
     if said:
         made["judge"] = said

@@ -32,10 +32,11 @@ def add(commands: Any) -> None:
                 "--device", default="auto", help="auto, cpu, cuda; a launcher may start several"
             )
             command.add_argument("--minutes", type=float, default=10.0, help="between two saves of the state")
-        if name == "predict":
+        if name in ("predict", "score", "cost"):
             command.add_argument(
                 "--code", default="unknown", help="hash of the code that runs, for provenance"
             )
+        if name == "predict":
             command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
             command.add_argument(
                 "--shard", help="K/N: answer the K-th of N parts; a predict without it joins them"
@@ -139,13 +140,13 @@ def _predict(arguments: argparse.Namespace) -> None:
 def _score(arguments: argparse.Namespace) -> None:
     from prunegrid.run.score import score
 
-    _guarded(arguments, lambda cell: score(cell, arguments.results))
+    _guarded(arguments, lambda cell: score(cell, arguments.results, arguments.code))
 
 
 def _cost(arguments: argparse.Namespace) -> None:
     from prunegrid.run.cost import cost
 
-    _guarded(arguments, lambda cell: cost(cell, arguments.results, arguments.root))
+    _guarded(arguments, lambda cell: cost(cell, arguments.results, arguments.root, arguments.code))
 
 
 def _compare(arguments: argparse.Namespace) -> int | None:

@@ -8,25 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from prunegrid.run.files import read_json
-from prunegrid.run.state import state
+from prunegrid.run.state import states
 
 
 def wrap_up(root: Path, results: Path, study: str, store: str) -> int:
     """Track what failed, write the report of what is there, print the table. 1 if a cell failed."""
     plan = results / "plan" / f"{study}.json"
     rows: list[dict[str, Any]] = read_json(plan, f"run `prunegrid plan {study}`")["cells"]
-    states = {row["id"]: state(results, row) for row in rows}
-    failed = [row for row in rows if states[row["id"]].name == "failed"]
+    now = states(results, rows)
+    failed = [row for row in rows if now[row["id"]].name == "failed"]
     for row in failed:
         _module("prunegrid.track", "cell", results, study, "--store", store, "--cell", row["id"])
-    unfinished = [row for row in rows if states[row["id"]].name != "done" and not row["support"]]
+    unfinished = [row for row in rows if now[row["id"]].name != "done" and not row["support"]]
     if unfinished or is_behind(results, study):  # the rule `study` did not run: the page says "n of m"
         refresh(results, study, store)
     _module("prunegrid.report", "text", results, study)
     for row in failed:
         _print_failure(results, row)
     shown = [row for row in rows if not row["support"]]
-    done = sum(states[row["id"]].name == "done" for row in shown)
+    done = sum(now[row["id"]].name == "done" for row in shown)
     print(f"\n{done} of {len(shown)} cells done.  Report: {results / 'studies' / study / 'index.html'}")
     print(f"Dashboard: {Path(sys.executable).with_name('mlflow')} ui --backend-store-uri {store}")
     return 1 if failed else 0
