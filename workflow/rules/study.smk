@@ -27,6 +27,13 @@ rule study:
             caption="../report/front.rst",
             labels={"study": "{study}", "what": "score over FLOPs"},
         ),
+        figures=report(
+            directory("results/studies/{study}/figures"),
+            patterns=["{figure}.svg"],
+            category="Study",
+            caption="../report/curve.rst",
+            labels={"study": "{study}", "what": "{figure}"},
+        ),
         overlays=report(
             directory("results/studies/{study}/overlays"),
             patterns=["{picture}.png"],

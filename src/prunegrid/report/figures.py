@@ -64,17 +64,18 @@ def front(summary: Summary, axis: Axis) -> Figure:
         for axes_, column in zip(flat, summary.columns, strict=False):
             _panel(axes_, summary.of_column(column), axis, drawn, column)
             unseen = [field for field in summary.references if field.column == column]
-            _reference_lines(axes_, [*summary.of_column(column), *unseen])
+            reference_lines(axes_, [*summary.of_column(column), *unseen])
         for empty in flat[len(summary.columns) :]:
             empty.set_axis_off()
         for axes_ in flat[max(0, len(summary.columns) - across) : len(summary.columns)]:
             axes_.set_xlabel(axis.label)
-        figure.suptitle(_title(summary), fontsize=12)
+        figure.suptitle(title(summary), fontsize=12)
         _legend(figure, drawn, {f.row for f in summary.fields.values() if f.reducer == "blind"}, across)
     return figure
 
 
-def _title(summary: Summary) -> str:
+def title(summary: Summary) -> str:
+    """The study's and its models."""
     models = ", ".join(f"{model} model" if is_mini(model) else model for model in summary.study.models)
     return "\n".join(textwrap.wrap(f"{summary.study.title} ({models})", 90))
 
@@ -85,8 +86,8 @@ def _panel(axes: Axes, fields: Sequence[Field], axis: Axis, drawn: dict[str, Mar
         assert field.score is not None
         mark, value = drawn[field.row], field.score.value
         axes.errorbar(
-            [x], [value], yerr=_ends(field.score), fmt=mark.marker, color=mark.colour, markersize=7,
-            capsize=2.5, elinewidth=1.1, markeredgecolor="white", markeredgewidth=0.6, zorder=3,
+            [x], [value], yerr=_ends(field.score), fmt=mark.marker, color=mark.colour, markersize=7, capsize=2.5,
+            elinewidth=1.1, markerfacecolor=mark.face, markeredgecolor=mark.edge, markeredgewidth=0.8, zorder=3,
         )  # fmt: skip
     # the true costs, not the moved ones
     steps = pareto([(x, f.score.value) for x, f in points if f.score])
@@ -101,7 +102,7 @@ def _panel(axes: Axes, fields: Sequence[Field], axis: Axis, drawn: dict[str, Mar
         text = f"{waiting} of {len(fields)} fields not finished" if waiting else "no cost known"
         axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color="#777777")
     elif axis.octaves:
-        _octaves(axes, [x for x, _ in points])
+        octaves(axes, [x for x, _ in points])
 
 
 def _ends(score: Estimate) -> list[list[float]] | None:
@@ -128,7 +129,8 @@ def dodged(values: Sequence[float], octaves: bool) -> list[float]:
     return [2**x if octaves else x for x in moved]
 
 
-def _reference_lines(axes: Axes, fields: Sequence[Field]) -> None:
+def reference_lines(axes: Axes, fields: Sequence[Field]) -> None:
+    """The full-token run dashed, the blind model dotted."""
     references = (("none", "--", "full tokens", "bottom"), ("blind", ":", "blind (0 tokens)", "top"))
     for reducer, style, label, side in references:
         for field in fields:
@@ -140,7 +142,7 @@ def _reference_lines(axes: Axes, fields: Sequence[Field]) -> None:
                 )  # fmt: skip
 
 
-def _octaves(axes: Axes, values: Sequence[float]) -> None:
+def octaves(axes: Axes, values: Sequence[float]) -> None:
     """A log axis with a tick per doubling: budgets of papers are powers of two apart."""
     low, high = min(values), max(values)
     axes.set_xscale("log", base=2)
@@ -155,7 +157,7 @@ def _octaves(axes: Axes, values: Sequence[float]) -> None:
 def _legend(figure: Figure, drawn: dict[str, Mark], lines: Collection[str], across: int) -> None:
     handles = [
         Line2D([], [], color=mark.colour, marker=mark.marker, linestyle="", markersize=7,
-               label=textwrap.fill(row, 44))
+               markerfacecolor=mark.face, markeredgecolor=mark.edge, label=textwrap.fill(row, 44))
         for row, mark in drawn.items()
         if row not in lines
     ]  # fmt: skip

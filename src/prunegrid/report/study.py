@@ -8,8 +8,9 @@ from html import escape
 from pathlib import Path
 
 from prunegrid.grid.atomic import write_text
-from prunegrid.report import cost_table, figures, html, published, sheet, speed, tables
+from prunegrid.report import clutter, cost_table, figures, html, kept_table, published, sheet, speed, tables
 from prunegrid.report.cell import Cell
+from prunegrid.report.drawings import drawings
 from prunegrid.report.histogram import study_histogram
 from prunegrid.report.overlay import Panel, gallery, panel, samples_with_pictures
 from prunegrid.report.provenance import provenance
@@ -22,8 +23,9 @@ _PANELS = 15  # methods on one picture; more are told, not drawn
 
 
 def build(results: Path, name: str, out: Path) -> Summary:
-    """Write index.html, table.{md,csv,tex,html,txt}, front_{tokens,flops}, histogram and overlays/ into `out`, and where
-    there is something of the kind speed.csv and front_seconds, published.csv, cost_table.csv."""
+    """Write index.html, table.{md,csv,tex,html,txt}, front_{tokens,flops}, histogram, figures/ (those that its cells call
+    for) and overlays/ into `out`, and where there is something of the kind speed.csv and front_seconds, published.csv,
+    cost_table.csv."""
     summary = summarise(load_study(results, name))
     out.mkdir(parents=True, exist_ok=True)
     title = summary.study.title
@@ -39,8 +41,10 @@ def build(results: Path, name: str, out: Path) -> Summary:
         save(figures.front(summary, figures.SECONDS), out / "front_seconds")
         write_text(out / "speed.csv", sheet.csv_of(speed.table(speed.speeds(summary))))
     save(study_histogram(summary), out / "histogram")
+    _write_kept(summary, out)
+    drawn = _drawings(summary, out / "figures")
     overlays = _overlays(summary, out / "overlays")
-    write_text(out / "index.html", html.page(title, _body(summary, out, overlays)))
+    write_text(out / "index.html", html.page(title, _body(summary, out, drawn, overlays)))
     return summary
 
 
@@ -50,6 +54,28 @@ def _write_paper(summary: Summary, out: Path) -> None:
         write_text(out / "published.csv", sheet.csv_of(published.lines(summary)))
     if computed := cost_table.load(summary.study):
         write_text(out / "cost_table.csv", sheet.csv_of(cost_table.lines(computed)))
+
+
+def _drawings(summary: Summary, folder: Path) -> str:
+    """Write the figures that the cells call for, as vectors and pixels; the page's sections that show them."""
+    shutil.rmtree(folder, ignore_errors=True)  # those of an earlier plan must not stay
+    folder.mkdir(parents=True)
+    parts = []
+    for each in drawings(summary):
+        save(each.figure, folder / each.stem)
+        picture = html.picture(folder / f"{each.stem}.png", each.caption)
+        parts.append(f"<h2>{escape(each.heading)}</h2>\n{picture}")
+    return "\n".join(parts)
+
+
+def _write_kept(summary: Summary, out: Path) -> None:
+    """kept.csv and clutter, where something is known of the pictures; what an earlier plan left goes."""
+    for name in ("clutter.png", "clutter.svg", "kept.csv"):
+        (out / name).unlink(missing_ok=True)
+    if found := kept_table.lines(summary):
+        write_text(out / "kept.csv", sheet.csv_of(found))
+    if drawn := clutter.clutter(summary):
+        save(drawn, out / "clutter")
 
 
 def _overlays(summary: Summary, folder: Path) -> list[tuple[Path, str]]:
@@ -83,7 +109,7 @@ def _caption(cells: Sequence[Cell], column: str, sample: str) -> str:
     return f"{expected}; below each picture what was said{more}."
 
 
-def _body(summary: Summary, out: Path, overlays: Sequence[tuple[Path, str]]) -> str:
+def _body(summary: Summary, out: Path, drawn: str, overlays: Sequence[tuple[Path, str]]) -> str:
     parts = [html.heading(summary), _provenance_box(summary.study), "<h2>Table</h2>", html.table(summary)]
     parts += [
         sheet.html(said) for said in (published.sheet(summary), cost_table.sheet(summary.study)) if said
@@ -93,8 +119,12 @@ def _body(summary: Summary, out: Path, overlays: Sequence[tuple[Path, str]]) -> 
     parts += [html.picture(out / "front_flops.png", f"Score over FLOPs, {_FRONT_NOTE}")]
     if measured := speed.section(summary):
         parts += [measured, html.picture(out / "front_seconds.png", f"Score over seconds, {_FRONT_NOTE}")]
+    parts += [drawn] if drawn else []
     parts += ["<h2>How many tokens the samples keep</h2>"]
     parts += [html.picture(out / "histogram.png", "Ridges are scaled one by one; all benchmarks together.")]
+    parts += [sheet.html(said) for said in kept_table.sheets(summary)]
+    if (out / "clutter.png").exists():
+        parts += [html.picture(out / "clutter.png", clutter.CAPTION)]
     if overlays:
         parts += ["<h2>Where the kept tokens lie</h2>", _OVERLAY_NOTE]
         parts += [html.picture(file, caption) for file, caption in overlays]
