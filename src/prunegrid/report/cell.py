@@ -105,6 +105,11 @@ class Cell:
         return read_json(self.folder / "cost.json", missing_ok=True)
 
     @cached_property
+    def kept(self) -> Mapping[str, Any]:
+        """What the kept tokens are; empty where that was not looked at."""
+        return read_json(self.folder / "kept.json", missing_ok=True)
+
+    @cached_property
     def latency(self) -> Mapping[str, Any]:
         """Empty where nothing was measured."""
         return read_json(self.folder / "latency.json", missing_ok=True)
