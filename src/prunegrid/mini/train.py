@@ -50,7 +50,7 @@ class Plan:
 
 PLANS = {
     "vision": Plan("vision", steps=850, size=128, rate=1e-3, warmup=100),
-    "language": Plan("language", steps=3160, size=32, rate=2e-3, warmup=100, questions=16, ramp=300),
+    "language": Plan("language", steps=3750, size=32, rate=2e-3, warmup=100, questions=16, ramp=300),
 }
 
 
