@@ -84,6 +84,12 @@ def test_mixed_patches_fade_half_and_are_tied_to_their_token() -> None:
     assert dark[3 * 24 + 12, 2 * 24 : 3 * 24].any() and not dark[2 * 24 + 2 : 2 * 24 + 22].any()
 
 
+def test_survivors_that_went_into_each_other_are_not_tied() -> None:
+    both = frozenset({0, 3})
+    pixels = shade(GREEN, Kept(both, 0, "features", ((0, both), (3, both))), SIDE, 24).astype(int)
+    assert not (pixels < 90).all(axis=2).any()
+
+
 def test_a_token_that_holds_a_crowd_gets_dots_alone() -> None:
     rest = frozenset(range(1, 16))
     pixels = shade(GREEN, Kept(frozenset({0}), 1, "features", ((0, frozenset({0})), (-1, rest))), SIDE, 24)
@@ -116,6 +122,9 @@ def test_key_words_stand_under_their_picture(root: Path) -> None:
     told = panel(cell, sample, "t")
     assert plain is not None and told is not None
     assert told.pixels.shape[0] > plain.pixels.shape[0] and "key words: 25 % of the text" in told.below
+    synthetic.lines(cell.prediction / "trace.jsonl", [{**row, "words": []} for row in rows])
+    none = panel(cell, sample, "t")
+    assert none is not None and none.pixels.shape[0] > plain.pixels.shape[0]  # it read, and found no key word
 
 
 def test_the_question_comes_from_the_tasks_own_file(root: Path) -> None:

@@ -84,15 +84,17 @@ def _outline(picture: Image.Image, stays: npt.NDArray[np.bool_], patch: int) -> 
 
 
 def _ties(picture: Image.Image, what: Kept, side: int, patch: int) -> None:
-    """From every patch that was mixed into another token a line to that token's patch, or to the ring amid those that
-    make up a token of no patch; dots alone where one token holds a crowd."""
+    """From every patch that lives on only in other tokens a line to such a token's patch, or to the ring amid those that
+    make up a token of no patch; dots alone where one token holds a crowd. Survivors that went into others too are not
+    tied: PruMerge's centres are one another's neighbours."""
     draw = ImageDraw.Draw(picture)
+    alive = what.patches or frozenset()
 
     def centre(i: int) -> tuple[float, float]:
         return (i % side + 0.5) * patch, (i // side + 0.5) * patch
 
     for own, members in what.members:
-        others = [centre(i) for i in sorted(members - {own}) if i < side * side]
+        others = [centre(i) for i in sorted(members - alive) if i < side * side]
         crowd = len(others) > _CROWD * side * side
         if own < 0 and others and not crowd:
             x, y = (sum(values) / len(others) for values in zip(*others, strict=True))

@@ -44,9 +44,9 @@ def panel(cell: Cell, sample: str, title: str) -> Panel | None:
     with Image.open(file) as picture:
         pixels = coarse(picture, side, cells) if cells else shade(picture, what, side)
     lines = [f"{cells} x {cells} patches of a smaller picture" if cells else caption(what, side)]
-    if words := trace.get("words"):
-        asked = question_of(cell, sample)
-        pixels = np.concatenate([pixels, question.strip(asked or " ".join(words), words, pixels.shape[1])])
+    if (words := trace.get("words")) is not None:
+        asked = question_of(cell, sample) or " ".join(words)
+        pixels = np.concatenate([pixels, question.strip(asked, words, pixels.shape[1])])
         share = (trace.get("notes") or {}).get("text_share")
         lines += [] if share is None else [f"key words: {100 * share:.0f} % of the text"]
     said = textwrap.shorten(str(record.get("text", "")).strip(), 60, placeholder=" …") or "(nothing)"
@@ -124,6 +124,7 @@ def gallery(panels: Sequence[Panel], title: str = "") -> Figure:
         )
         for axis in axes.flat:
             axis.set_axis_off()
+            axis.set_anchor("N")  # a panel with a question below is higher
         for axis, each in zip(axes.flat, panels, strict=False):
             axis.imshow(each.pixels)
             axis.set_title(textwrap.fill(each.title, 30), fontsize=9)
