@@ -82,8 +82,9 @@ def test_other_options_make_the_place_in_the_table_stale(
     project: Project, cell: Cell, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done(project, cell)
-    file = project.root / "conf" / "reducer" / "random.yaml"
-    file.write_text(file.read_text(encoding="utf-8") + "extra: 1\n", encoding="utf-8")
+    file = project.root / "conf" / "model" / "tiny.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("{question}", "{question} :"), encoding="utf-8")
     new = lab.cells(lab.study(project, {"random": {"keep": 4}}, task="mini_pope"))[0]
     assert new.id() != cell.id()
     state, why = listed(project, capsys, new)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from grid.project import Project
 from prunegrid.grid.cell import Cell
 from prunegrid.run import weights
+from prunegrid.run.doctor import examine
 from prunegrid.run.errors import BuildError
-from prunegrid.run.files import Files
+from prunegrid.run.files import Files, ResultError
 from prunegrid.run.main import main
 
 from . import lab
@@ -82,3 +84,40 @@ def test_a_stage_takes_an_id_and_knows_near_ones(
     assert main(["--root", str(project.root), stage, cell.id().replace("none", "nine")]) == 2
     said = capsys.readouterr().err
     assert "unknown cell" in said and f"Did you mean '{cell.id()}'" in said
+
+
+def test_folders_that_are_none(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    file = project.root / "data.dvc"
+    assert main(["--root", str(file), "ls"]) == 2
+    assert f"--root {file} is no folder" in capsys.readouterr().err
+    assert main(["--root", str(project.root), "--results", str(file), "ls"]) == 2
+    assert f"--results {file} is a file" in capsys.readouterr().err
+
+
+def test_a_broken_cell_file_is_named(
+    project: Project, cell: Cell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Files.of(project.results, cell).cell / "cell.yaml"
+    file.write_text("model: [", encoding="utf-8")
+    for command in ("show", "rerun"):
+        assert main(["--root", str(project.root), command, cell.id()]) == 2
+        said = capsys.readouterr().err
+        assert str(file) in said and "Traceback" not in said
+
+
+def test_accept_of_a_cell_that_was_replaced(
+    project: Project, cell: Cell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = (project.results / "plan" / "mine.json").read_text(encoding="utf-8")
+    lab.study(project, "blind", task="mini_vqa")
+    project.write("results/plan/mine.json", plan)
+    assert main(["--root", str(project.root), "accept", cell.id()]) == 2
+    assert f"{cell.id()} is no cell of mine any more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["[]", '{"q": 3}', '{"q": {"nose": 1}}'])
+def test_gates_that_are_none(text: str, project: Project, cell: Cell, tmp_path: Path) -> None:
+    file = tmp_path / "gates.json"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ResultError, match=r"holds no gates.*--write"):
+        examine(cell, project.results, project.root, 1, "cpu", file)

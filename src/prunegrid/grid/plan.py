@@ -66,7 +66,7 @@ def make(root: Path, results: Path, name: str, choose: Mapping[str, Any] | None 
 
 
 def look(root: Path, results: Path, name: str, choose: Mapping[str, Any] | None = None) -> Plan:
-    """As `make`, but nothing is written: for listings and dry runs. Methods are not asked about their parameters."""
+    """As `make`, but nothing is written: for listings. Methods are not asked about their parameters."""
     _, made = _cached(root, results, name, dict(choose or {}))
     return Plan.of(_with_pasts(results, made or _planned(root, study_of(root, results, name), choose or {})))
 

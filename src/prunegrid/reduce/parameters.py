@@ -15,11 +15,12 @@ SEVERAL = (tuple, Sequence)
 def check_declared(method: Any) -> None:
     """Raise ValueError for the first field of a dataclass whose value is not of its declared type: a choice (Literal),
     number, switch, word, null, or several of them. A type of any other kind is not looked at."""
-    hints = _hints(type(method))
+    kind: Any = type(method)
+    hints = _hints(kind)
     for field in fields(method):
         value, allowed = getattr(method, field.name), _allowed(hints[field.name])
         if not any(_fits(value, each) for each in allowed):
-            raise ValueError(f"{type(method).__name__}: {field.name}={value!r} must be {_said(allowed)}")
+            raise ValueError(f"{kind.__name__}: {field.name}={value!r} must be {_said(allowed)}")
 
 
 @cache

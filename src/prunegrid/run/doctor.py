@@ -15,7 +15,7 @@ from typing import Any
 from prunegrid.grid.cell import Cell
 from prunegrid.run import build, gates
 from prunegrid.run.arguments import whole
-from prunegrid.run.files import Files, read_cell, read_json, read_jsonl, write_json
+from prunegrid.run.files import Files, ResultError, read_cell, read_json, read_jsonl, write_json
 from prunegrid.run.named import cell_file
 from prunegrid.tasks import Sample, limit_clusters
 
@@ -73,7 +73,7 @@ def examine(
 
     task = build.task(cell)
     samples = limit_clusters(task.samples(root / cell.task["data"]), cell.limit)[:count]
-    elsewhere = read_json(against, "make it with --write") if against else {}
+    elsewhere = _gates_of(against) if against else {}
     answerer = Answerer(cell, root, budget(cell, results), device, tuned.files(cell, results))
     bench = gates.Bench(answerer)
     found = {gate: Finding(gate) for gate in gates.GATES}
@@ -91,6 +91,17 @@ def examine(
         found[gate].wrong += [f"question {name}: {said}"] if said else []
     _score(cell, results, root, found["score"])
     return looked, list(found.values())
+
+
+def _gates_of(file: Path) -> dict[str, dict[str, Any]]:
+    """What --write wrote. ResultError for any other file."""
+    made = read_json(file, "make it with --write")
+    rows = made.values() if isinstance(made, dict) else [None]
+    if not all(isinstance(row, dict) and set(row) <= set(gates.GATES) - {"score"} for row in rows):
+        raise ResultError(
+            f"{file} holds no gates ({{question: {{gate: value}}}}, gates {', '.join(gates.GATES)}): make it with --write"
+        )
+    return dict(made)
 
 
 def _texts(

@@ -16,7 +16,7 @@ import yaml
 from prunegrid.grid import tuning
 from prunegrid.grid.errors import GridError, unknown
 from prunegrid.grid.plan import draft, look, make
-from prunegrid.run.files import read_json
+from prunegrid.run.files import read_cell, read_json
 from prunegrid.run.named import find
 from prunegrid.run.state import states
 
@@ -55,12 +55,6 @@ def _study(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentPa
     return command
 
 
-def _rows(arguments: argparse.Namespace, study: str) -> list[dict[str, Any]]:
-    """Without writing anything."""
-    choose = {} if getattr(arguments, "limit", None) is None else {"limit": arguments.limit}
-    return look(arguments.root, arguments.results, study, choose).rows
-
-
 def _plan(arguments: argparse.Namespace) -> None:
     """With --hardware an estimate, also of what cannot run yet, and nothing is written."""
     if arguments.hardware:
@@ -97,7 +91,8 @@ def _estimate(arguments: argparse.Namespace) -> None:
 
 
 def _ls(arguments: argparse.Namespace) -> None:
-    rows = _rows(arguments, arguments.study)
+    choose = {} if arguments.limit is None else {"limit": arguments.limit}
+    rows = look(arguments.root, arguments.results, arguments.study, choose).rows
     now = states(arguments.results, rows)
     listed = [
         {k: row[k] for k in ("id", "row", "column", "seed", "support")}
@@ -120,7 +115,7 @@ def _ls(arguments: argparse.Namespace) -> None:
 def _show(arguments: argparse.Namespace) -> None:
     cell = find(arguments.results, arguments.cell)
     folder = arguments.results / "cells" / cell
-    made = yaml.safe_load((folder / "cell.yaml").read_text(encoding="utf-8"))
+    made = read_cell(folder / "cell.yaml").to_dict()
     prediction = arguments.results / "predictions" / made["prediction"]
     print(yaml.safe_dump(made, sort_keys=False).rstrip())
     for title, file in (
@@ -158,7 +153,7 @@ def _rerun(arguments: argparse.Namespace) -> int:
         raise unknown("cell", cell, (r["id"] for r in plan["cells"]), f"the study {study}")
     others = {f.parent.name for f in (arguments.results / "tracked").glob(f"*/{cell}.json")} - {study}
     tracked = [f"results/tracked/{name}/{cell}.json" for name in (study, *sorted(others))]
-    made = yaml.safe_load((arguments.results / "cells" / cell / "cell.yaml").read_text(encoding="utf-8"))
+    made = read_cell(arguments.results / "cells" / cell / "cell.yaml").to_dict()
     before, records = score_of(arguments.results, cell), f"predictions/{made['prediction']}/records.jsonl"
     _keep_old(arguments.results / "predictions" / made["prediction"])
     # As when the study was planned.
@@ -207,7 +202,14 @@ def _accept(arguments: argparse.Namespace) -> None:
         return
     cell = find(arguments.results, arguments.cell)
     study = _study_of(arguments.results, cell)
-    row = next(r for r in _rows(arguments, study) if r["id"] == cell)
+    chosen = read_json(arguments.results / "plan" / f"{study}.json", "").get("choose")
+    rows = look(arguments.root, arguments.results, study, chosen).rows
+    row = next((r for r in rows if r["id"] == cell), None)
+    if row is None:
+        raise GridError(
+            f"{cell} is no cell of {study} any more: its configuration or data changed, not its code alone; "
+            f"`prunegrid ls {study}` shows what stands in its place"
+        )
     made = read_json(
         arguments.results / "predictions" / row["prediction"] / "provenance.json", "nothing to accept yet"
     )

@@ -46,10 +46,20 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     arguments.results = arguments.results or arguments.root / "results"
     try:
+        _check_folders(arguments)
         return int(arguments.run(arguments) or 0)
     except (GridError, BuildError, ResultError, TaskError) as error:
         print(f"prunegrid: {error}", file=sys.stderr)
         return 2
+
+
+def _check_folders(arguments: argparse.Namespace) -> None:
+    if not arguments.root.is_dir():
+        raise GridError(f"--root {arguments.root} is no folder; it is the one that holds conf/ and data.dvc")
+    if arguments.results.exists() and not arguments.results.is_dir():
+        raise GridError(
+            f"--results {arguments.results} is a file; name a folder, it is made where it is missing"
+        )
 
 
 if __name__ == "__main__":

@@ -45,10 +45,9 @@ def _state(results: Path, row: Mapping[str, Any], predictions: Mapping[str, Mapp
         return State("missing", "predicted, not scored")
     if not row["support"] and not (cell / "cost.json").exists():
         return State("missing", "scored, not costed")
-    why = _older(cell / "score.json", "result_hash", prediction / "records.jsonl", row["scorer"]) or (
-        not row["support"]
-        and _older(cell / "cost.json", "trace_hash", prediction / "trace.jsonl", row["costing"])
-    )
+    why = _older(cell / "score.json", "result_hash", prediction / "records.jsonl", row["scorer"])
+    if not why and not row["support"]:
+        why = _older(cell / "cost.json", "trace_hash", prediction / "trace.jsonl", row["costing"])
     return State("stale", why) if why else State("done")
 
 
