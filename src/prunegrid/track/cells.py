@@ -8,6 +8,7 @@ from typing import Any
 
 from prunegrid.report.cell import Cell, Estimate, estimate, is_mini, number
 from prunegrid.report.histogram import cell_histogram
+from prunegrid.report.kept_table import of_cell
 from prunegrid.report.overlay import gallery, panel, samples_with_pictures
 from prunegrid.report.results import Study
 from prunegrid.report.style import save
@@ -45,7 +46,8 @@ def cell_metrics(cell: Cell) -> dict[str, float]:
     """Every finite number of a finished cell, as the scorer wrote it (fractions, not percent).
 
     `score` is the task's headline metric, `score/<task>` the same for charts of one task, `task/<m>` each
-    metric, `strict/<m>` under strict judging; intervals are `<name>_low` and `<name>_high`.
+    metric, `strict/<m>` under strict judging; `kept/<part>/<name>` is what kept.json says of the tokens; intervals are
+    `<name>_low` and `<name>_high`.
     """
     score, primary, intervals = cell.score, str(cell.score["primary"]), cell.score.get("interval") or {}
     found: dict[str, Any] = {}
@@ -60,6 +62,8 @@ def cell_metrics(cell: Cell) -> dict[str, float]:
     found |= _three("delta", estimate(baseline, "delta"))
     found |= _three("retention", estimate(baseline, "retention", "retention_interval"))
     found |= _three("retention_over_blind", estimate(blind, "retention_over_floor"))
+    for name, known in of_cell(cell).items():
+        found |= _three(f"kept/{name}", known)
     cost = cell.cost
     found |= {f"tokens_{key}": value for key, value in (cost.get("tokens") or {}).items()}
     found |= {key: cost.get(key) for key in ("equivalent_tokens", "relative_flops")}
@@ -125,7 +129,15 @@ def _note(study: Study, cell: Cell) -> str:
 
 def cell_files(cell: Cell, scratch: Path) -> Iterator[tuple[Path, str]]:
     """(file, artefact folder) of a cell: what was computed, and two drawings of it."""
-    for name in ("cell.yaml", "score.json", "cost.json", "paired.json", "latency.json", "failed.json"):
+    for name in (
+        "cell.yaml",
+        "score.json",
+        "cost.json",
+        "kept.json",
+        "paired.json",
+        "latency.json",
+        "failed.json",
+    ):
         if (file := cell.folder / name).exists():
             yield file, "cell"
     for name in ("records.jsonl", "trace.jsonl", "provenance.json", "failed.json"):
