@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from prunegrid.report.attention import CAPTION, attention
 from prunegrid.report.budget import budget
 from prunegrid.report.curves import curves, parameters
 from prunegrid.report.sensitivity import sensitivity
@@ -27,7 +28,11 @@ class Drawing:
 
 
 def drawings(summary: Summary) -> Iterator[Drawing]:
-    """Score over budget, and over each setting that some rows differ in alone. Save each before the next is drawn."""
+    """Attention over patches, score over budget, and over each setting that some rows differ in alone.
+
+    Save each before the next is drawn."""
+    if drawn := attention(summary):
+        yield Drawing("attention", "Where the class token looks", CAPTION, drawn)
     found = curves(summary)
     if drawn := budget(summary, found):
         yield Drawing("budget", "Score over the budget", _BANDS, drawn)

@@ -23,6 +23,7 @@ _OF_METHOD = MappingProxyType(
         "prumerge": "#0072B2", "prumerge_plus": "#56B4E9",
         "ivtp": "#D55E00", "progressive": "#E69F00", "tome": "#7A5195", "tome_plus": "#A98BC9",
         "vtip": "#009E73", "h2o": "#66A61E", "topk_cls": "#CC79A7", "topk_plus": "#A6559A", "received": "#882255",
+        "attention_tail": "#117A65",
         "evit": "#8C564B", "ats": "#B5651D", "crossget": "#5D4037", "crossget_tokens": "#8D6E63",
         "fastv": "#332288", "sparsevlm": "#117733", "pyramiddrop": "#44AA99",
         "visionzip": "#AA4499", "vispruner": "#999933", "divprune": "#CC6677", "cdpruner": "#661100",
