@@ -36,17 +36,44 @@ def repository(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_on_results(name: str, repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     synthetic.write_study(repository / "results")
+    assert executed(name) == {"01_one_sample": 1, "02_where_tokens_go": 2, "03_study": 2}[name]
+    assert "topk_cls keep=36" in capsys.readouterr().out
+
+
+def executed(name: str) -> int:
+    """Run a notebook's cells; how many pictures it shows."""
     scope: dict[str, Any] = {}
     pictures = 0
     for source in code_of(name):
         *head, last = source.strip().splitlines()
-        if last.startswith("Picture("):  # what a notebook would show
+        if last.startswith("Picture"):  # what a notebook would show
             exec("\n".join(head), scope)
-            pictures += eval(last, scope)._repr_png_().startswith(b"\x89PNG")
+            shown = eval(last, scope)
+            if last.startswith("Pictures("):
+                assert shown._repr_html_().count("data:image/png;base64,iVBOR") == len(shown)
+                pictures += len(shown)
+            else:
+                pictures += shown._repr_png_().startswith(b"\x89PNG")
         else:
             exec(source, scope)
-    assert pictures == {"01_one_sample": 1, "02_where_tokens_go": 2, "03_study": 2}[name]
-    assert "topk_cls keep=36" in capsys.readouterr().out
+    return pictures
+
+
+def test_a_study_of_attention_and_curves_shows_both(
+    repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tail = {"watched": ("attention_tail", 20, 1)}
+    curve = {f"top-k {k}": ("topk_cls", k, 1) for k in (20, 36, 72)}
+    synthetic.write_study(repository / "results", "tails", rows={"none": ("none", 144, 1), **tail, **curve})
+    for file in (repository / "results" / "predictions").glob("mini-attention_tail-*/trace.jsonl"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        synthetic.lines(
+            file, [row | {"notes": {f"attention rank {2**k}": 0.5**k for k in range(8)}} for row in rows]
+        )
+    monkeypatch.setenv("PRUNEGRID_STUDY", "tails")
+    assert executed("02_where_tokens_go") == 3
+    assert executed("03_study") == 2 + 2  # attention, budget
+    assert "watched" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", NAMES)

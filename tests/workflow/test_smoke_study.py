@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from .project import clone, snakemake
+from .project import clone, run, snakemake
 
 pytestmark = pytest.mark.workflow
 
@@ -44,3 +45,25 @@ def test_a_study_runs_to_its_page_and_a_second_run_does_nothing(copy: Path) -> N
     assert again.returncode == 0
     assert "Nothing to be done" in again.stdout + again.stderr
     assert before == {p: p.stat().st_mtime_ns for p in (copy / "results" / "predictions").rglob("*.jsonl")}
+
+
+SHOWN = """
+import json, sys
+for cell in json.load(open(sys.argv[1], encoding="utf-8"))["cells"]:
+    if cell["cell_type"] == "code":
+        exec("".join(cell["source"]))
+"""
+
+
+@pytest.mark.parametrize("name", ["01_one_sample", "02_where_tokens_go", "03_study"])
+def test_the_notebooks_run_on_its_results(copy: Path, name: str) -> None:
+    made = snakemake(copy, "--config", "study=smoke")
+    assert made.returncode == 0, (made.stdout + made.stderr)[-4000:]
+    before = sorted(file for file in (copy / "results").rglob("*") if file.is_file())
+    asked = [sys.executable, "-c", SHOWN, f"{name}.ipynb"]
+    shown = run(copy / "notebooks", asked, PRUNEGRID_STUDY="smoke", PYTHONPATH=str(copy / "src"))
+    assert shown.returncode == 0, shown.stderr[-4000:]
+    assert "prumerge" in shown.stdout
+    assert before == sorted(file for file in (copy / "results").rglob("*") if file.is_file()), (
+        "they read, and write nothing"
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -45,3 +47,17 @@ class Picture:
 
     def _repr_png_(self) -> bytes:
         return self._png
+
+
+class Pictures:
+    """Figures one below the other; nothing where there are none."""
+
+    def __init__(self, figures: Iterable[Figure]) -> None:
+        self._pictures = [Picture(figure)._repr_png_() for figure in figures]
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def _repr_html_(self) -> str:
+        texts = (base64.b64encode(png).decode("ascii") for png in self._pictures)
+        return "".join(f'<p><img src="data:image/png;base64,{text}"></p>' for text in texts)
