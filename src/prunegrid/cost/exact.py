@@ -3,7 +3,8 @@
 Matrix products exactly, at 2 operations per multiply-accumulate, biases included. Element-wise work by the
 small counts below. Attention is one fused operator: scores are never written to memory. The output layer runs
 on the last position only, as in generation. Left out: embedding look-ups and the norms outside the layers
-(under 0.01 %). Padding is not counted: a schedule holds real tokens.
+(under 0.01 %). Padding is not counted: a schedule holds real tokens. What a reduction method computes itself is stated
+by the method, by the same rule (prunegrid.reduce.flops), and added by the caller.
 """
 
 from collections.abc import Iterator

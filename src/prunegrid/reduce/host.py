@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
 
 from prunegrid.reduce.families import Family, family_of
+from prunegrid.reduce.flops import Flops, Seen
 from prunegrid.reduce.prompt import Encoded
 from prunegrid.reduce.reducer import Host, Reducer
 from prunegrid.reduce.session import Session
@@ -125,6 +126,17 @@ class ReducedVLM:
             trace = session.trace()
         own = None if labels is None else session.loss()
         return Passed(loss=loss, logits=out.logits, own_loss=own), trace
+
+    def flops(self, row: Mapping[str, Any], prompt: PromptText | None = None) -> Flops | None:
+        """What the reducer itself computed for one sample, `row` as `Trace.sample` gives it; `prompt`: as the call got
+        it. None: the method does not state it, or it reads a prompt that is not given."""
+        return self.reducer.flops(self.host, Seen.of(row, prompt))
+
+    def row(self, trace: Trace, b: int, prompt: PromptText | None = None) -> dict[str, Any]:
+        """Sample b of a trace as it is kept: with `reducer_flops`, the total of `flops`."""
+        row = trace.sample(b)
+        own = self.flops(row, prompt)
+        return {**row, "reducer_flops": None if own is None else own.total}
 
     def _session(self, ids: Sequence[str], prompt: Sequence[PromptText]) -> Session:
         return Session(self.model, self.reducer, self.family, self.host, ids, prompt)

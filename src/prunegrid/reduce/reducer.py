@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from prunegrid.reduce.flops import Flops, Seen
 from prunegrid.reduce.ops import first, raster, top
 from prunegrid.reduce.parameters import check_declared
 from prunegrid.reduce.places import Place, Site
@@ -71,6 +72,12 @@ class Reducer:
         """What the method's own weights are to learn besides the answers: a scalar, before any weight; None = nothing.
         Asked once, at the end of a training pass. project: LLaVA's projector [.., C] -> [.., D_llm]; gradients pass
         through it to its input, never to its weights."""
+        return None
+
+    def flops(self, host: Host, seen: Seen) -> Flops | None:
+        """What this method computes itself for one sample, ViT and LLM on fewer tokens aside, from its parameters, the
+        shape and the counts of its trace: `prunegrid.reduce.flops` has the rule. None = not counted, which reports
+        say."""
         return None
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prunegrid.reduce.flops import LAYER_NORM, Flops, each, linear, product, transformer
+
 PIECE = 75  # tokens of a text that CLIP's 77 positions hold, begin and end left out
 
 
@@ -63,6 +65,31 @@ class TextTower:
             pooled = torch.stack([s[1 + len(w)] for s, w in zip(own, mine, strict=True)])
             read.append(ClipText(tokens, tuple((a, b) for a, b in f["offset_mapping"]), pooled))
         return read
+
+    @property
+    def joint(self) -> int:
+        """Width of the joint space."""
+        return int(self.text_projection.out_features)
+
+    def count(self, text: str) -> int:
+        """Tokens of a text, begin and end left out."""
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def reading(self, text: str) -> Flops:
+        """Operations of `read`, for one text."""
+        config, count, made = self.text.config, self.count(text), Flops()
+        width, heads = config.hidden_size, config.num_attention_heads
+        for start in range(0, max(count, 1), PIECE):
+            n = min(PIECE, count - start) + 2
+            layer = transformer(width, config.intermediate_size, heads, n, n * n)
+            made += layer * config.num_hidden_layers
+            made += each(LAYER_NORM, n, width) + linear(width, self.joint, n, bias=False)
+        return made
+
+    def placing(self, tokens: int) -> Flops:
+        """Operations of `image`, for `tokens` hidden states."""
+        width = self.visual_projection.in_features
+        return each(LAYER_NORM, tokens, width) + product(tokens, width, self.joint)
 
     def _windows(self, windows: Sequence[Sequence[int]]) -> Tensor:
         """[W, longest + 2, E] fp32 projected states of the windows, each between begin and end."""

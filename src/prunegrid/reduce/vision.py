@@ -39,7 +39,10 @@ class VisionSide:
         self._prefix: Tensor | None = None  # CLS of the layer that LLaVA reads
         self._ages: dict[int, int] = {}  # ViT layer -> reductions made before it ran
         self._entering: list[Tokens] = []  # per layer
-        self._projected: Tokens | None = None  # at the projector, where EMBEDS or PROJECTOR changes it later
+        self._projected: Tokens | None = None  # at the projector, where EMBEDS changes it later
+        self._through: int | None = (
+            None  # tokens that the projector still gets where a module stands in for it
+        )
         self._kept: dict[str, Tokens] = {}
         self._steps: list[Step] = []
         self._notes: dict[str, Tensor] = {}
@@ -99,13 +102,18 @@ class VisionSide:
             raise ValueError(f"{type(self.reducer).__name__} has a PROJECTOR site but module() gives none")
         project = self.projector.forward  # as it is now, before this replaces it
 
+        def through(features: Tensor) -> Tensor:
+            self._through = (self._through or 0) + features.shape[1]
+            out: Tensor = project(features)
+            return out
+
         def forward(_projector: nn.Module, features: Tensor) -> Tensor:
+            self._through = 0
             self._start(features)
             assert self.tokens is not None
             if self.tokens.ragged:
                 raise ValueError("a PROJECTOR module takes the same number of tokens of every picture")
-            self._projected = self.tokens
-            out: Tensor = module(features, project, self.prompt)
+            out: Tensor = module(features, through, self.prompt)
             made = torch.full(out.shape[:2], -1, device=out.device)
             self.tokens = self.tokens.after(Reduction(made, made=out.shape[1]))
             return out
@@ -223,6 +231,8 @@ class VisionSide:
             # A layer with a site in its middle hands on what its MLP got.
             trace.vision_mlp = [[row[i + (i in mid)] for i in range(len(row))] for row in trace.vision]
         trace.projector = counts[id(self._projected or self.tokens)]
+        if self._through is not None:
+            trace.projector = [self._through] * batch
         trace.kept |= {place: tokens.kept() for place, tokens in self._kept.items()}
         if any(step.reduction.mixes for step in self._steps):
             patches = self._steps[0].valid.shape[1]

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from prunegrid.reduce.flops import Flops, Seen, each, vit_rows
 from prunegrid.reduce.methods.vit_schedule import geometric, staged
 from prunegrid.reduce.ops import pack, raster, top
 from prunegrid.reduce.places import Place, Probe, Site
@@ -95,6 +96,11 @@ class ATS(Reducer):
             hit = hit & (hit.flip(1).long().cumsum(1).flip(1) <= most)
         slots, valid, ragged = pack(hit)
         return order.gather(1, slots), valid, ragged
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        vision, layers = host.shape.vision, staged(host.shape, self.stages, self.layers, "ATS")
+        lengths = (each(2, seen.vision[i] - vision.prefix, vision.width) for i in layers)
+        return sum((*lengths, *(vit_rows(vision, seen, i) for i in layers)), Flops())
 
 
 def _upto(points: int, like: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prunegrid.reduce.flops import Flops, Seen
 from prunegrid.reduce.places import Place, Site
-from prunegrid.reduce.reducer import Reducer
+from prunegrid.reduce.reducer import Host, Reducer
 from prunegrid.reduce.view import Reduction, TokenView
 from prunegrid.shape import ModelShape
 
@@ -21,3 +22,6 @@ class Blind(Reducer):
 
     def reduce(self, site: Site, view: TokenView, state: Any) -> Reduction:
         return Reduction(view.index[:, :0].contiguous())
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        return Flops()

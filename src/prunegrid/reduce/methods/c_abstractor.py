@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunegrid.reduce.flops import ACTIVATION, LAYER_NORM, Flops, Seen, each, linear, product
 from prunegrid.reduce.learned import Learned
 from prunegrid.reduce.places import Place, Site
+from prunegrid.reduce.reducer import Host
 from prunegrid.reduce.view import PromptText
 from prunegrid.shape import ModelShape
 
@@ -109,3 +111,21 @@ class CAbstractor(Learned):
         if inputs % self.group:
             raise ValueError(f"CAbstractor: group={self.group} must divide the {inputs} channels")
         return Abstractor(shape.vision.patches, inputs, outputs, self.side, inputs, self.depth, self.group)
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        width, outputs, n = (
+            host.shape.projector.inputs,
+            host.shape.projector.outputs,
+            seen.features(host.shape),
+        )
+        made = each(2, n, width)  # positions, pooling
+        for tokens in (n, self.side**2):
+            made += self._block(width, tokens) * self.depth
+        return made + linear(width, outputs, self.side**2) + linear(outputs, outputs, self.side**2)
+
+    def _block(self, width: int, tokens: int) -> Flops:
+        """Operations of one `Block`."""
+        squeezed = max(1, round(width * 0.25))
+        convolved = product(tokens, 2 * width + 9 * self.group, width)
+        excited = linear(width, squeezed, 1) + linear(squeezed, width, 1)
+        return convolved + excited + each(3 * (LAYER_NORM + ACTIVATION) + 3, tokens, width)

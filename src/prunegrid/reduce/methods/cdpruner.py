@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prunegrid.reduce.methods.keywords import Scope, read
+from prunegrid.reduce.flops import Flops, Seen, each, product, unit
+from prunegrid.reduce.methods.keywords import Scope, asked, read
 from prunegrid.reduce.ops import raster
 from prunegrid.reduce.places import Place, Site
 from prunegrid.reduce.reducer import Host, Reducer, budget, check_budget
@@ -92,6 +93,16 @@ class CDPruner(Reducer):
         low = against.masked_fill(~view.valid, torch.inf).amin(over, keepdim=True)
         high = against.masked_fill(~view.valid, -torch.inf).amax(over, keepdim=True)
         return (against - low + 1e-6) / (high - low).clamp_min(1e-6)
+
+    def flops(self, host: Host, seen: Seen) -> Flops | None:
+        if host.text is None or seen.text is None:
+            return None
+        n, width, kept = seen.projector, host.shape.projector.outputs, seen.visual[0]
+        joint = host.text.joint
+        made = host.text.reading(seen.text.text[slice(*asked(seen.text, self.text))])
+        made += host.text.placing(n) + unit(n, joint) + product(n, joint, 1)
+        made += unit(n, width) + product(n, width, n) + each(2, n, n)
+        return made + product(1, kept * (kept - 1) / 2, n) + each(5, kept, n)
 
 
 def greedy(kernel: Tensor, valid: Tensor, n: int) -> Tensor:

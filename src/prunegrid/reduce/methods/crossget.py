@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prunegrid.reduce.methods.matching import head_mean, join, others, within
+from prunegrid.reduce.flops import Flops, Seen, vit_rows
+from prunegrid.reduce.methods.matching import head_mean, join, merged, others, within
 from prunegrid.reduce.methods.vit_schedule import capped, executed, linear
 from prunegrid.reduce.places import Place, Probe, Site
 from prunegrid.reduce.reducer import Host, Reducer, budget, check_budget
@@ -62,6 +63,15 @@ class CrossGET(Reducer):
         queries = view.records[layer].query.shape[2]
         importance = view.received(layer).mean(1) / queries + view.attention(layer).mean((1, 2))
         return join(*soft_match(view.size, view.keys[layer], importance, r))
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        vision, made = host.shape.vision, Flops()
+        for i, _ in enumerate(self.counts(host.shape)):
+            made += vit_rows(vision, seen, i)
+            if seen.mlp[i] < seen.vision[i]:
+                n = seen.vision[i] - vision.prefix
+                made += vit_rows(vision, seen, i, queries=None) + merged(n, vision.width, vision.heads, n * n)
+        return made
 
 
 def soft_match(size: Tensor, keys: Tensor, importance: Tensor, r: int) -> tuple[Tensor, Tensor, Tensor]:

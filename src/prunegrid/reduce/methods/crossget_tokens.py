@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunegrid.reduce.flops import Flops, Seen, each, product, vit_rows
 from prunegrid.reduce.learned import Learned
 from prunegrid.reduce.methods.crossget import CrossGET, soft_match
-from prunegrid.reduce.methods.matching import join
+from prunegrid.reduce.methods.matching import join, merged
 from prunegrid.reduce.places import Place, Probe, Site
 from prunegrid.reduce.probe import soft
 from prunegrid.reduce.reducer import Host
@@ -115,6 +116,18 @@ class CrossGETTokens(Learned):
         assert site.layer is not None
         r = count - 1 - self.matching.counts(state.shape)[site.layer]
         return None if r <= 0 else self._match(view, site.layer, r)
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        vision, llm = host.shape.vision, host.shape.llm
+        patches = seen.vision[0] - vision.prefix - 1
+        made = product(patches + 1, vision.prefix + patches, vision.width)
+        made += each(1, vision.selected, vision.width) + each(1, llm.layers, llm.width)
+        for i, _ in enumerate(self.matching.counts(host.shape)):
+            if seen.mlp[i] < seen.vision[i]:
+                n = seen.vision[i] - vision.prefix - 1
+                made += vit_rows(vision, seen, i, queries=None) + vit_rows(vision, seen, i)
+                made += merged(n, vision.width, vision.heads, n * n)
+        return made
 
     @staticmethod
     def _match(view: TokenView, layer: int, r: int) -> Reduction:

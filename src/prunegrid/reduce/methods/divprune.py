@@ -12,9 +12,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from prunegrid.reduce.flops import Flops, Seen, product, unit
 from prunegrid.reduce.ops import raster
 from prunegrid.reduce.places import Place, Site
-from prunegrid.reduce.reducer import Reducer, budget, check_budget
+from prunegrid.reduce.reducer import Host, Reducer, budget, check_budget
 from prunegrid.reduce.view import Reduction, TokenView
 from prunegrid.shape import ModelShape
 
@@ -55,3 +56,7 @@ class DivPrune(Reducer):
             closest = torch.where(view.valid, chosen if i == 0 else torch.maximum(closest, chosen), torch.inf)
         keep = raster(torch.stack(picks, 1))[0]
         return Reduction(keep)
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        n, width = seen.projector, host.shape.projector.outputs
+        return unit(n, width) + product(n, width, n)

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
+from prunegrid.reduce.flops import Flops, Seen, each
 from prunegrid.reduce.places import Place, Site
-from prunegrid.reduce.reducer import Reducer
+from prunegrid.reduce.reducer import Host, Reducer
 from prunegrid.shape import ModelShape
 
 
@@ -39,3 +40,13 @@ class Downsample(Reducer):
             return hidden
         small = F.interpolate(hidden.float(), size=(pixels, pixels), mode=self.mode, antialias=True)
         return small.to(hidden.dtype)
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        vision = host.shape.vision
+        if self.side == vision.side:
+            return Flops()
+        # One direction after the other, each new pixel from `taps` old ones; positions from 4 x 4 neighbours.
+        large, small = vision.image_size, self.side * vision.patch_size
+        taps = (4 if self.mode == "bicubic" else 2) * large / small
+        pixels = each(2 * taps, vision.channels, large + small, small)
+        return pixels + each(2 * 16, self.side**2, vision.width)

@@ -14,6 +14,7 @@ from typing import Literal
 
 import torch
 
+from prunegrid.reduce.flops import Flops, Seen, mixed, vit_rows
 from prunegrid.reduce.methods.matching import join, places
 from prunegrid.reduce.methods.vit_schedule import geometric, staged
 from prunegrid.reduce.ops import top
@@ -85,3 +86,11 @@ class EViT(Reducer):
         fused = keep.new_full((len(keep), 1), -1)
         keep = torch.cat([keep, fused], 1)
         return join(keep, group.masked_fill(group < 0, k), share, made=1)
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        vision, made = host.shape.vision, Flops()
+        for i in staged(host.shape, self.stages, self.layers, "EViT"):
+            made += vit_rows(vision, seen, i)
+            if self.fuse and seen.mlp[i] < seen.vision[i]:
+                made += mixed(seen.vision[i] - vision.prefix, vision.width)
+        return made

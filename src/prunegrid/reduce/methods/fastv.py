@@ -10,9 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from prunegrid.reduce.flops import Flops, Seen, llm_rows
 from prunegrid.reduce.methods.schedule import fixed, highest, share_of
 from prunegrid.reduce.places import Place, Probe, Site
-from prunegrid.reduce.reducer import ScoreReducer, budget
+from prunegrid.reduce.reducer import Host, ScoreReducer, budget
 from prunegrid.reduce.view import Reduction, TokenView
 from prunegrid.shape import ModelShape
 
@@ -64,3 +65,7 @@ class FastV(ScoreReducer):
         else:
             counts = share_of(view.valid, self.keep, whole=self.rounding == "down")
         return highest(self.score(view), view.valid, counts, most)
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        keys = seen.prompt[self.layer - 1]
+        return llm_rows(host.shape.llm, 1 if self.variant == "released" else keys, keys)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from prunegrid.reduce.flops import Flops, Seen, llm_rows
 from prunegrid.reduce.places import Place, Probe, Site
 from prunegrid.reduce.reducer import Host, Reducer
 from prunegrid.reduce.view import Reduction, TokenView
@@ -93,6 +94,13 @@ class H2O(Reducer):
         if (numbers and received.shape[2] <= memory.most) or (view.step > 0 and self.scope == "visual"):
             return None
         return self._evict(memory, valid)
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        llm, made = host.shape.llm, Flops()
+        for i, tokens in enumerate(seen.prompt):
+            asked = sum(seen.keys(i, step) for step in range(1, seen.new))
+            made += llm_rows(llm, tokens, tokens) + llm_rows(llm, 1, asked)
+        return made
 
     def _begin(self, received: Tensor, valid: Tensor) -> Hitters:
         """Budgets follow from the prompt's length; the longest one, which fills the view, has the greatest."""

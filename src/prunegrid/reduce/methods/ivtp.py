@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from prunegrid.reduce.methods.pseudo_cls import PseudoCls, Selection
+from prunegrid.reduce.flops import Flops, Seen, each, product, pushed, vit_rows
+from prunegrid.reduce.methods.pseudo_cls import PseudoCls, Selection, passing
 from prunegrid.reduce.methods.rollout import Observer, class_token, ghost_token, value_norms
 from prunegrid.reduce.methods.schedule import geometric, linear
 from prunegrid.reduce.places import Place, Probe, Site
@@ -193,3 +194,34 @@ class IVTP(Reducer):
             return Reduction(keep)
         state.told = True
         return Reduction(keep, note={"text_share": key.share}, words=key.words)
+
+    def flops(self, host: Host, seen: Seen) -> Flops | None:
+        told = self.selection.flops(host, seen) if self.stages != "first" else Flops()
+        if told is None:
+            return None
+        vision, made = host.shape.vision, told
+        for group in self.groups(host.shape):
+            rows = (
+                vit_rows(vision, seen, i, values=self.values, ran=self.reads_text)
+                for i in self._scoring(group)
+            )
+            pushes = (pushed(seen.vision[i], vision.width, vision.heads) for i in self._pushed(group))
+            lengths = each(2 * self.values, seen.vision[group[-1]] - vision.prefix, vision.width)
+            made = sum((*rows, *pushes), made + lengths)
+        return made if self.stages == "first" else made + self._language_flops(host, seen)
+
+    def _language_flops(self, host: Host, seen: Seen) -> Flops:
+        """Stage 2 but for the choice of text."""
+        llm, made = host.shape.llm, passing(host, seen, self.layers)
+        width = llm.heads * llm.head_dim
+        for group in self.language_groups(host.shape):
+            made += each(2 * self.values, seen.visual[group[-1]], width)
+            made = sum((pushed(seen.prompt[i], width, llm.heads) for i in self._pushed(group)), made)
+        if self.ott:
+            looks = (site.layer or 0 for site in self._looks(host.shape))
+            made = sum((product(1, seen.reaching(i), llm.width) for i in looks), made)
+        return made
+
+    def _pushed(self, group: tuple[int, ...]) -> tuple[int, ...]:
+        """The layers of a group whose whole attention a rollout passes."""
+        return group[:-1] if self.attention == "rollout" and self.aggregation == "residual" else ()

@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoTokenizer, InstructBlipQFormerConfig, InstructBlipQFormerModel
 
+from prunegrid.reduce.flops import ACTIVATION, LAYER_NORM, SOFTMAX, Flops, Seen, each, linear, product
 from prunegrid.reduce.learned import Learned
 from prunegrid.reduce.places import Place, Site
+from prunegrid.reduce.reducer import Host
 from prunegrid.reduce.view import PromptText
 from prunegrid.shape import ModelShape
 
@@ -121,3 +123,30 @@ class LLaMAVID(Learned):
     def build(self, shape: ModelShape) -> nn.Module:
         inputs, outputs = shape.projector.inputs, shape.projector.outputs
         return ContextToken(inputs, outputs, self.layers, self.width, self.side, self.vocabulary)
+
+    def flops(self, host: Host, seen: Seen) -> Flops | None:
+        if not isinstance(host.module, ContextToken) or seen.text is None:
+            return None
+        inputs, outputs, n = (
+            host.shape.projector.inputs,
+            host.shape.projector.outputs,
+            seen.features(host.shape),
+        )
+        made = self._reader(inputs, n, QUERIES + len(host.module.encode(seen.text.question)))
+        made += linear(self.width, inputs, QUERIES) + linear(inputs, inputs, n) + linear(inputs, outputs, 1)
+        made += product(QUERIES, 2 * inputs, n) + each(SOFTMAX, QUERIES, n) + each(1, QUERIES, inputs)
+        return made + each(self.side is not None, n, inputs)
+
+    def _reader(self, inputs: int, patches: int, tokens: int) -> Flops:
+        """Operations of the BERT over `tokens`, queries included."""
+        width, heads, made = self.width, self.width // HEAD, Flops()
+        for i in range(self.layers):
+            made += linear(width, width, 4 * tokens) + linear(width, 4 * width, tokens)
+            made += linear(4 * width, width, tokens) + each(
+                4 * ACTIVATION + 2 * LAYER_NORM + 2, tokens, width
+            )
+            made += Flops(4 * tokens**2 * width, SOFTMAX * tokens**2 * heads)
+            if i % 2 == 0:
+                made += linear(width, width, 2 * QUERIES) + linear(inputs, width, 2 * patches)
+                made += Flops(4 * QUERIES * patches * width, SOFTMAX * QUERIES * patches * heads)
+        return made + each(LAYER_NORM, tokens, width)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from prunegrid.reduce.flops import Flops, each, mixed, product, unit
 from prunegrid.reduce.view import Bags, Reduction
 
 
@@ -45,6 +46,13 @@ def others(keep: Tensor, count: int) -> Tensor:
 def head_mean(keys: Tensor) -> Tensor:
     """keys [B, H, N, Dh] -> unit vectors [B, N, Dh] fp32: mean over heads, then length 1."""
     return F.normalize(keys.float().mean(1), dim=-1)
+
+
+def merged(tokens: int, width: int, heads: int, pairs: int) -> Flops:
+    """Operations of `head_mean`, of `pairs` of its cosines, and of `join`. tokens: of that width, keys included."""
+    narrow = width // heads
+    means = each(1, tokens, width) + unit(tokens, narrow)
+    return means + product(pairs, narrow, 1) + mixed(tokens, width)
 
 
 def within(group: Tensor, slots: int, amount: Tensor) -> Tensor:

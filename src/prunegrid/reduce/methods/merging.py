@@ -11,9 +11,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from prunegrid.reduce.flops import Flops, Seen, each, mixed, product, vit_rows
 from prunegrid.reduce.ops import rows
 from prunegrid.reduce.places import Place, Probe, Site
-from prunegrid.reduce.reducer import Reducer
+from prunegrid.reduce.reducer import Host, Reducer
 from prunegrid.reduce.view import Bags, Reduction, TokenView
 
 Variant = Literal["released", "paper"]
@@ -160,6 +161,18 @@ class Merging(Reducer):
         if self.similarity == "cosine":
             near = near / torch.linalg.vector_norm(keys, dim=-1).clamp_min(1e-12)[:, None]
         return near
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        assert self.layer is not None
+        vision, n = host.shape.vision, seen.features(host.shape)
+        made = vit_rows(vision, seen, self.layer)
+        if self.merge:
+            centres, entries = seen.projector - bool(self.remainder), self.k + bool(self.centre)
+            made += product(centres, vision.width, n) + each(
+                2 * (self.similarity == "cosine"), n, vision.width
+            )
+            made += mixed(centres * entries + n * bool(self.remainder), vision.width)
+        return made
 
     @staticmethod
     def _complement(keep: Tensor, valid: Tensor, real: Tensor) -> Tensor:

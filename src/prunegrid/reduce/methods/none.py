@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prunegrid.reduce.reducer import Reducer
+from prunegrid.reduce.flops import Flops, Seen
+from prunegrid.reduce.reducer import Host, Reducer
 
 
 @dataclass(frozen=True)
 class Full(Reducer):
     """Full tokens; bit-identical to plain `generate`."""
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        return Flops()

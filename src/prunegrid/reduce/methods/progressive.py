@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from prunegrid.reduce.flops import Flops, Seen, vit_rows
 from prunegrid.reduce.methods.vit_schedule import executed, geometric, linear
 from prunegrid.reduce.ops import raster, top
 from prunegrid.reduce.places import Place, Probe, Site
@@ -57,6 +58,10 @@ class Progressive(Reducer):
         n = min(self.counts(state.shape)[site.layer], view.tokens.shape[1])
         score = view.attention(site.layer).mean((1, 2)) if self.score == "cls" else self._drawn(view, state)
         return Reduction(raster(top(score, n, view.valid))[0])
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        layers = executed(host.shape) if self.score == "cls" else ()
+        return sum((vit_rows(host.shape.vision, seen, i) for i in layers), Flops())
 
     @staticmethod
     def _drawn(view: TokenView, host: Host) -> Tensor:

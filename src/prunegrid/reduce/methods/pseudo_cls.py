@@ -9,14 +9,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from prunegrid.reduce.flops import Flops, Seen, class_token, decoder_token, each, llm_rows, projected
 from prunegrid.reduce.methods.keywords import (
     KeyTokens,
+    asked,
     direct,
     members,
     pad,
     read,
     relevance,
 )
+from prunegrid.reduce.reducer import Host
 from prunegrid.reduce.text import TextTower
 from prunegrid.reduce.view import TokenView
 
@@ -55,6 +58,18 @@ class Selection:
             chosen = inside & (self._relevance(view, tower)[:, : inside.shape[1]] >= self.tau)
         share = chosen.sum(1) / inside.sum(1).clamp_min(1)
         return KeyTokens(view.prompt, chosen, share)
+
+    def flops(self, host: Host, seen: Seen) -> Flops | None:
+        """Operations of `choose`, and of the picture that it looks at; None: there is no text to count."""
+        if not self.rt:
+            return Flops()
+        if not self.te:  # three sums of products make a cosine
+            return each(6, seen.reaching(0) - seen.visual[0], host.shape.llm.width)
+        if host.text is None or seen.text is None:
+            return None
+        text = seen.text.text[slice(*asked(seen.text, self.text))]
+        cosines = each(6, host.text.count(text), host.text.joint)
+        return class_token(host.shape.vision, seen) + host.text.placing(1) + host.text.reading(text) + cosines
 
     def _relevance(self, view: TokenView, tower: TextTower | None) -> Tensor:
         """[B, S] fp32."""
@@ -104,3 +119,11 @@ class PseudoCls:
             self._x, row = view.advance(layer, x)
             rows[layer] = row.mean(1)
         return rows
+
+
+def passing(host: Host, seen: Seen, layers: int) -> Flops:
+    """Operations of `PseudoCls` on its way: the projector, then the first `layers` LLM layers, each with its row."""
+    llm, made = host.shape.llm, projected(host.shape, 1)
+    for keys in seen.prompt[:layers]:
+        made += decoder_token(llm, keys + 1) + llm_rows(llm, 1, keys + 1)
+    return made

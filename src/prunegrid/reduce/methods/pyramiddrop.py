@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from prunegrid.reduce.flops import RMS_NORM, ROPE, Flops, Seen, each, linear, llm_rows
 from prunegrid.reduce.methods.schedule import fixed, highest
 from prunegrid.reduce.places import Place, Probe, Site
 from prunegrid.reduce.reducer import Host, Reducer, check_budget
@@ -79,3 +80,16 @@ class PyramidDrop(Reducer):
             return fixed(self.score(view, site.layer), max(1, int(state["most"] * share)))
         counts = (state["counts"].double() * share).floor().long().clamp_min(1)
         return highest(self.score(view, site.layer), view.valid, counts, max(1, int(state["most"] * share)))
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        llm, made = host.shape.llm, Flops()
+        queries, groups = llm.heads * llm.head_dim, llm.kv_heads * llm.head_dim
+        for layer in self.layers:
+            keys = seen.reaching(layer)
+            made += llm_rows(llm, 1, keys)
+            if self.row == "next":
+                formed = linear(llm.width, groups, keys, bias=False) + linear(
+                    llm.width, queries, 1, bias=False
+                )
+                made += formed + each(RMS_NORM, keys, llm.width) + each(ROPE, keys, groups)
+        return made

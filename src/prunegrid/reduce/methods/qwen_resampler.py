@@ -10,9 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from prunegrid.reduce.flops import LAYER_NORM, SOFTMAX, Flops, Seen, each, linear, product
 from prunegrid.reduce.learned import Learned
 from prunegrid.reduce.methods.sincos import resized, sincos
 from prunegrid.reduce.places import Place, Site
+from prunegrid.reduce.reducer import Host
 from prunegrid.reduce.view import PromptText
 from prunegrid.shape import ModelShape
 
@@ -97,3 +99,13 @@ class QwenResampler(Learned):
         direct = self.width == "llm"
         width = shape.projector.outputs if direct else shape.projector.inputs
         return Resampled(Resampler(self.side, shape.projector.inputs, width), direct)
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        inputs, n, asked = host.shape.projector.inputs, seen.features(host.shape), self.side**2
+        width = host.shape.projector.outputs if self.width == "llm" else inputs
+        made = linear(inputs, width, n * (inputs != width), bias=False) + linear(
+            width, width, 2 * n + 2 * asked
+        )
+        made += Flops(4 * asked * n * width, SOFTMAX * asked * n * max(1, width // HEAD))
+        made += each(LAYER_NORM + 1, n + asked, width) + each(LAYER_NORM, asked, width)
+        return made + product(asked, width, width)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from prunegrid.reduce.flops import Flops, Seen
 from prunegrid.reduce.places import Place, Site
 from prunegrid.reduce.reducer import Host, Reducer, budget, check_budget
 from prunegrid.reduce.view import Reduction, TokenView
@@ -33,6 +34,9 @@ class Random(Reducer):
         valid = torch.ones(view.valid.shape, dtype=torch.bool) if view.full else view.valid.cpu()
         drawn = [_draw(real, n, g) for real, g in zip(valid, view.generators(state.seed), strict=True)]
         return Reduction(torch.stack(drawn).to(view.tokens.device))
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        return Flops()
 
 
 def _draw(valid: Tensor, n: int, generator: torch.Generator) -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from prunegrid.reduce.flops import SOFTMAX, Flops, Seen, each, llm_rows, product
 from prunegrid.reduce.methods.dpc import dpc_knn
 from prunegrid.reduce.ops import first, gather, raster
 from prunegrid.reduce.places import Place, Probe, Site
@@ -79,7 +80,20 @@ class SparseVLM(Reducer):
         real = view.attended[site.layer - 1].real
         who = state["raters"][:, : real.shape[1]] & real
         who = torch.where(who.any(1, keepdim=True), who, real)
-        return self.select(view, (rows * who[..., None]).sum(1), count)
+        made = self.select(view, (rows * who[..., None]).sum(1), count)
+        return replace(made, note={"text_rows": real.sum(1).float()})
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        llm, length = host.shape.llm, seen.reaching(0)
+        made = product(length, llm.width, length) + each(SOFTMAX, length, length)
+        for layer, count in self.stages.items():
+            made += llm_rows(llm, seen.notes.get("text_rows", 0), seen.prompt[layer - 1])
+            pruned = seen.visual[layer - 1] - count
+            if pruned > 0 and self.recycle:
+                recycled = int(pruned * self.recycle) + 1
+                made += each(3, recycled, recycled, llm.width)  # distances
+                made += product(count + recycled // 10 + 1, seen.visual[layer - 1], llm.width)
+        return made
 
     def select(self, view: TokenView, score: Tensor, count: int) -> Reduction:
         """The `count` best [B, N] and the means of the clusters of what is recycled."""

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prunegrid.reduce.flops import Flops, Seen
 from prunegrid.reduce.places import Place, Site
-from prunegrid.reduce.reducer import Reducer
+from prunegrid.reduce.reducer import Host, Reducer
 from prunegrid.reduce.view import Reduction, TokenView
 from prunegrid.shape import ModelShape
 
@@ -41,6 +42,9 @@ class Spatial(Reducer):
         side = state.shape.vision.side
         keep = grid(side, self.rows, self.columns).to(view.tokens.device)
         return Reduction(keep.expand(view.tokens.shape[0], -1))
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        return Flops()
 
 
 def grid(side: int, rows: int, columns: int) -> Tensor:

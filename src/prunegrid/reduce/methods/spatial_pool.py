@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
+from prunegrid.reduce.flops import Flops, Seen, product
 from prunegrid.reduce.methods.spatial import grid
 from prunegrid.reduce.places import Place, Site
-from prunegrid.reduce.reducer import Reducer
+from prunegrid.reduce.reducer import Host, Reducer
 from prunegrid.reduce.view import Reduction, TokenView
 from prunegrid.shape import ModelShape
 
@@ -45,3 +46,7 @@ class SpatialPool(Reducer):
             group=group.expand(batch, -1),
             made=0,
         )
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        vision = host.shape.vision
+        return product(self.out**2, vision.prefix + seen.features(host.shape), vision.width)

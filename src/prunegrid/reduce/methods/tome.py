@@ -15,7 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from prunegrid.reduce.methods.matching import head_mean, join, within
+from prunegrid.reduce.flops import Flops, Seen
+from prunegrid.reduce.methods.matching import head_mean, join, merged, within
 from prunegrid.reduce.methods.vit_schedule import capped, executed, geometric, linear, staged
 from prunegrid.reduce.places import Place, Probe, Site
 from prunegrid.reduce.reducer import Host, Reducer, budget, check_budget
@@ -71,6 +72,14 @@ class ToMe(Reducer):
         assert site.layer is not None
         r = view.tokens.shape[1] - self.counts(state.shape)[site.layer]
         return None if r <= 0 else bipartite(view, view.keys[site.layer], r)
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        vision, made = host.shape.vision, Flops()
+        for i in self.counts(host.shape):
+            if seen.mlp[i] < seen.vision[i]:
+                n = seen.vision[i] - vision.prefix
+                made += merged(n, vision.width, vision.heads, (n // 2) * (n - n // 2))
+        return made
 
 
 def bipartite(view: TokenView, keys: Tensor, r: int) -> Reduction:

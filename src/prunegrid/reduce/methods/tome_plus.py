@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from prunegrid.reduce.flops import Flops, Seen
+from prunegrid.reduce.methods.matching import merged
 from prunegrid.reduce.methods.tome import ToMe, bipartite
 from prunegrid.reduce.methods.vit_schedule import capped, linear
 from prunegrid.reduce.places import Place, Probe, Site
@@ -60,3 +62,11 @@ class ToMePlus(Reducer):
         assert site.layer is not None
         r = view.tokens.shape[1] - self.counts(state.shape)[site.layer]
         return None if r <= 0 else bipartite(view, view.keys[site.layer - 1], r)
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        llm, made = host.shape.llm, self.first.flops(host, seen)
+        for i in self.counts(host.shape):
+            n = seen.visual[i - 1]
+            if seen.visual[i] < n:
+                made += merged(n, llm.heads * llm.head_dim, llm.heads, (n // 2) * (n - n // 2))
+        return made

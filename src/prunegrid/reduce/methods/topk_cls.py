@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from prunegrid.reduce.flops import Flops, Seen, vit_rows
 from prunegrid.reduce.places import Place, Probe, Site
-from prunegrid.reduce.reducer import ScoreReducer
+from prunegrid.reduce.reducer import Host, ScoreReducer
 from prunegrid.reduce.view import TokenView
 from prunegrid.shape import ModelShape
 
@@ -25,3 +26,6 @@ class TopKCls(ScoreReducer):
 
     def score(self, view: TokenView) -> Tensor:
         return view.attention(self.layer).mean(1).squeeze(1)
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        return vit_rows(host.shape.vision, seen, self.layer)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from prunegrid.reduce.flops import Flops, Seen
 from prunegrid.reduce.methods.progressive import Progressive
-from prunegrid.reduce.methods.pseudo_cls import PseudoCls, Selection
+from prunegrid.reduce.methods.pseudo_cls import PseudoCls, Selection, passing
 from prunegrid.reduce.methods.vit_schedule import linear
 from prunegrid.reduce.ops import raster, top
 from prunegrid.reduce.places import Place, Probe, Site
@@ -82,3 +83,6 @@ class TopKPlus(Reducer):
         score = view.select(site.layer - 1, rows[site.layer - 1])
         n = min(self.counts(state.host.shape)[site.layer], score.shape[1])
         return Reduction(raster(top(score, n, view.valid))[0])
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        return self.first.flops(host, seen) + passing(host, seen, max(self.counts(host.shape)))

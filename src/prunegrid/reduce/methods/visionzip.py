@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from prunegrid.reduce.flops import Flops, Seen, each, product, unit, vit_rows
 from prunegrid.reduce.methods.matching import head_mean, mix, others
 from prunegrid.reduce.ops import gather, raster, top
 from prunegrid.reduce.places import Place, Probe, Site
-from prunegrid.reduce.reducer import Reducer
+from prunegrid.reduce.reducer import Host, Reducer
 from prunegrid.reduce.view import Reduction, TokenView
 from prunegrid.shape import ModelShape
 
@@ -70,6 +71,15 @@ class VisionZip(Reducer):
         weights[:, 0, 0] = 1
         keep = F.pad(keep, (1, 0), value=-1)
         return Reduction(keep, weights=weights, group=torch.where(group < 0, group, group + 1), made=1)
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        vision, n = host.shape.vision, seen.features(host.shape)
+        made = vit_rows(vision, seen, self.layer) + product(self.keep, vision.prefix + n, vision.width)
+        if self.contextual:
+            rest = n - (self.keep - self.contextual - 1)
+            made += each(1, n, vision.width) + unit(n, vision.head_dim)
+            made += product(rest, vision.head_dim, self.contextual)
+        return made
 
     def _join(
         self, view: TokenView, keep: Tensor, first: int, rest: Tensor, targets: Tensor

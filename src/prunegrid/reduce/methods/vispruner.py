@@ -12,10 +12,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from prunegrid.reduce.flops import Flops, Seen, product, unit, vit_rows
 from prunegrid.reduce.methods.matching import others
 from prunegrid.reduce.ops import gather, raster, top
 from prunegrid.reduce.places import Place, Probe, Site
-from prunegrid.reduce.reducer import Reducer, budget, check_budget
+from prunegrid.reduce.reducer import Host, Reducer, budget, check_budget
 from prunegrid.reduce.view import Reduction, TokenView
 from prunegrid.shape import ModelShape
 
@@ -66,3 +67,9 @@ class VisPruner(Reducer):
                 drop_from_even = even.new_zeros(len(even), 1)
             left = left.gather(1, others(2 * drop_from_even, left.shape[1]))
         return Reduction(raster(torch.cat([best, rest.gather(1, left)], 1))[0])
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        vision, n = host.shape.vision, seen.features(host.shape)
+        rest = n - int(budget(self.keep, n, "VisPruner") * self.important)
+        similar = unit(rest, vision.width) + product(rest, vision.width, rest)
+        return vit_rows(vision, seen, self.layer) + similar

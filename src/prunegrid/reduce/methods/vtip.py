@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from prunegrid.reduce.flops import Flops, Seen, product, vit_rows
 from prunegrid.reduce.methods.h2o import H2O, Memory
 from prunegrid.reduce.methods.schedule import fixed, geometric, highest
 from prunegrid.reduce.ops import span
@@ -128,6 +129,15 @@ class VTIP(Reducer):
             joined = (view.tokens.float() @ view.prefix[:, 0, :, None].float()).squeeze(2)
             joined = joined * view.tokens.shape[2] ** -0.5
         return torch.nan_to_num(joined.masked_fill(~view.valid, -torch.inf).softmax(1))
+
+    def flops(self, host: Host, seen: Seen) -> Flops:
+        vision, made = host.shape.vision, Flops()
+        for site in self.sites(host.shape):
+            if site.place == Place.VISION and site.layer is not None:
+                made += vit_rows(vision, seen, site.layer)
+                if self.similarity == "hidden":
+                    made += product(1, vision.width, seen.vision[site.layer] - vision.prefix)
+        return made if self.stages == "first" else made + self.cache.flops(host, seen)
 
 
 def inflection(score: Tensor, valid: Tensor) -> Tensor:
