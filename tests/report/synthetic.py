@@ -121,7 +121,7 @@ def write_cell(root: Path, cell: Mapping[str, Any], *, samples: int = 24, shift:
     write_score(root, cell, value)
     write_paired(root, cell, value, 0.02)
     share = 0.2 + 0.8 * tokens["mean"] / PATCHES
-    parts = {"vision": 2e8, "projector": 1e6, "llm_prefill": 9e8 * share, "llm_decode": 1e7}
+    parts = {"vision": 2e8, "reducer": 0.0, "projector": 1e6, "llm_prefill": 9e8 * share, "llm_decode": 1e7}
     flops = {**parts, "total": sum(parts.values())}
     cost = {"tokens": tokens, "equivalent_tokens": tokens["mean"], "flops": flops, "relative_flops": share}
     dump(folder / "cost.json", cost)

@@ -33,7 +33,7 @@ def point(total: float, flops: float, batch: int = 1, new: int = 8) -> dict[str,
             "total": {"median": total, "p10": total, "p90": total},
             "memory": {"prefill": 2**31},
         },
-        "flops": {"prefill": flops, "decode": flops},
+        "flops": {"prefill": flops / 2, "decode": flops, "reducer": flops / 2},
         "roofline": None,
     }
 
@@ -77,6 +77,16 @@ def test_a_slow_down_is_called_one(measured: Path) -> None:
     assert texts["random keep=36", "1"] == "2.00x"
     assert texts["none", "1"] == "1.00x"
     assert rows[1][rows[0].index("peak GiB")] == "2.0"
+
+
+def test_flops_without_the_methods_own_say_so(measured: Path) -> None:
+    """An older measurement, or a method that does not state it."""
+    rows = speed.table(speed.speeds(summarise(load_study(measured, "demo"))))
+    assert [r[-2] for r in rows[1:] if r[0] == "random keep=36"] == ["4.00x", "4.00x"]
+    for flops in ({"prefill": 20, "decode": 30}, {"prefill": 20, "decode": 30, "reducer": None}):
+        lay(measured, "random keep=36", [point(0.1, 25) | {"flops": flops}])
+        found = {r[0]: r for r in speed.table(speed.speeds(summarise(load_study(measured, "demo"))))}
+        assert found["random keep=36"][-2:] == ["4.00x+", "–"]
 
 
 @pytest.mark.parametrize("other", [{"machine": "another box"}, {"dtype": "float32"}])

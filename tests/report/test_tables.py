@@ -1,9 +1,11 @@
 import csv
 import io
+import json
 from pathlib import Path
 
 import pytest
 
+from prunegrid.report.html import table
 from prunegrid.report.results import load_study
 from prunegrid.report.summary import Summary, summarise
 from prunegrid.report.tables import as_csv, markdown, render_text
@@ -49,6 +51,23 @@ def test_text_shows_score_difference_and_cost(root: Path) -> None:
     line = line_of(render_text(summary(root)), TOPK[0])
     assert "75.0±3.0 -10.0*" in line
     assert line.split()[-3:] == ["36.0", "40", "%"]
+
+
+@pytest.mark.parametrize("own", [{}, {"reducer": None}], ids=["old", "unstated"])
+def test_flops_without_the_methods_own_are_marked(own: dict[str, None], root: Path) -> None:
+    cells = synthetic.write_study(root)
+    for cell in (c for c in cells if c["row"] == TOPK[0]):
+        flops = {"vision": 2e8, "total": 2e8, **own}
+        file = root / "cells" / cell["id"] / "cost.json"
+        synthetic.dump(file, {**json.loads(file.read_text(encoding="utf-8")), "flops": flops})
+    made = summary(root)
+    assert line_of(render_text(made), TOPK[0]).split()[-2:] == ["40", "%+"]
+    assert line_of(render_text(made), "random").split()[-2:] == ["40", "%"]
+    counted = {
+        line["row"]: line["reducer_flops_counted"] for line in csv.DictReader(io.StringIO(as_csv(made)))
+    }
+    assert (counted[TOPK[0]], counted["none"]) == ("false", "true")
+    assert "the method's own not counted" in table(made)
 
 
 def test_text_never_shows_a_number_for_what_is_not_there(root: Path) -> None:

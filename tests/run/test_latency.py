@@ -49,6 +49,7 @@ def test_flops_are_those_of_what_was_said(made: dict[str, Any]) -> None:
     flops = {(p["batch_size"], p["new_tokens"]): p["flops"] for p in made["points"]}
     assert flops[1, 1]["decode"] == 0 < flops[1, 3]["decode"]
     assert flops[1, 1]["vision"] == flops[2, 3]["vision"] > 0  # of one sample, whatever the batch
+    assert flops[1, 1]["reducer"] == flops[2, 3]["reducer"] > 0
 
 
 def test_where_it_comes_from_is_said(made: dict[str, Any]) -> None:

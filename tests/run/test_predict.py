@@ -56,6 +56,7 @@ def test_a_prediction_has_a_row_for_every_question(template: Project, whole: tup
     records, trace = lines(files.records), lines(files.trace)
     assert [r["id"] for r in records] == [r["id"] for r in asked] == [r["id"] for r in trace]
     assert all(r["projector"] == 5 for r in trace)
+    assert all(r["reducer_flops"] == 0 for r in trace)  # lots are drawn, nothing is computed
     assert all(r["new_tokens"] >= 1 for r in records)
     assert not (files.prediction / "partial.jsonl").exists()
     seen = json.loads(files.provenance.read_text(encoding="utf-8"))
@@ -168,6 +169,10 @@ def test_a_budget_like_another_cell_is_its_rounded_mean(project: Project) -> Non
     files = Files.of(project.results, like)
     expected = max(1, round(sum(counts) / len(counts)))
     assert {r["projector"] for r in lines(files.trace)} == {expected}
+    assert (
+        len({r["reducer_flops"] for r in lines(files.trace)}) == 1
+    )  # one row of attention for every picture
+    assert lines(files.trace)[0]["reducer_flops"] > 0
     assert json.loads(files.provenance.read_text(encoding="utf-8"))["resolved"] == {"keep": expected}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from grid.project import Project
 from prunegrid.grid.cell import Cell
 from prunegrid.run.compare import compare
 from prunegrid.run.cost import cost
-from prunegrid.run.files import Files, ResultError
+from prunegrid.run.files import Files, ResultError, write_jsonl
 from prunegrid.run.score import score
 from prunegrid.tasks import Sample
 
@@ -130,6 +131,40 @@ def test_the_cost_of_fewer_tokens(project: Project, three: list[Cell]) -> None:
         sum(found["flops"][p] for p in ("vision", "projector", "llm_prefill", "llm_decode"))
     )
     assert found["relative_flops"] == pytest.approx(found["flops"]["total"] / top["flops"]["total"])
+
+
+def stated(files: Files, own: Callable[[int], float | None]) -> None:
+    """Row n of the trace with the reducer's own FLOPs."""
+    rows = [json.loads(line) for line in files.trace.open(encoding="utf-8")]
+    write_jsonl(files.trace, [{**row, "reducer_flops": own(n)} for n, row in enumerate(rows)])
+
+
+def test_what_a_reducer_computes_itself_is_in_the_total(project: Project, three: list[Cell]) -> None:
+    files = made.finish(project, three[0], made.right)
+    cost(three[0], project.results, project.root)
+    without = read(files.cell / "cost.json")
+    stated(files, lambda n: 1e6 if n % 2 else 3e6)
+    cost(three[0], project.results, project.root)
+    found = read(files.cell / "cost.json")
+    assert found["flops"]["reducer"] == pytest.approx(2e6)
+    assert found["flops"]["total"] == pytest.approx(without["flops"]["total"] + 2e6)
+    assert found["relative_flops"] == pytest.approx(1 + 2e6 / without["flops"]["total"])
+
+
+@pytest.mark.parametrize(
+    "own", [None, lambda n: None, lambda n: 1e6 if n else None], ids=["old", "no", "one"]
+)
+def test_what_was_not_counted_is_said_and_is_no_zero(
+    own: Callable[[int], float | None] | None, project: Project, three: list[Cell]
+) -> None:
+    """An older prediction, a method that does not state it, and a single row without."""
+    files = made.finish(project, three[1], made.right)
+    if own:
+        stated(files, own)
+    cost(three[1], project.results, project.root)
+    found = read(files.cell / "cost.json")
+    assert found["flops"]["reducer"] is None
+    assert found["relative_flops"] == pytest.approx(1)
 
 
 def test_the_prefill_is_counted_to_the_operation(project: Project, three: list[Cell]) -> None:

@@ -122,7 +122,8 @@ def _cost_lines(field: Field) -> list[str]:
         lines.append(f"{mean:.1f} tokens{span}")
     if field.flops is not None:
         share = "" if field.relative_flops is None else f" ({100 * field.relative_flops:.0f} %)"
-        lines.append(f"{words.flops(field.flops)}FLOPs{share}")
+        more = ", the method's own not counted" if field.uncounted else ""
+        lines.append(f"{words.flops(field.flops)}FLOPs{share}{more}")
     if seeds := words.seeds(field):
         sd = "" if field.seed_sd is None else f", sd {field.seed_sd:.{field.digits}f}"
         lines.append(f'<span class="{field.state}">{seeds}{sd}</span>')

@@ -8,12 +8,14 @@ from html import escape
 from typing import Any
 
 from prunegrid.report.cell import Cell
-from prunegrid.report.summary import Field, Summary
+from prunegrid.report.summary import Field, Summary, uncounted
+from prunegrid.report.words import UNCOUNTED
 
 NOTE = (
     "Medians of whole calls, preprocessing included; the same attention kernel for every method. Speed-up: the time of "
     "full tokens over the method's. FLOPs and roofline: the speed-up that the counted operations, or operations and "
-    "bytes at this machine's peak rates, would allow. A measured speed-up below 1 is a slow-down and says so."
+    "bytes at this machine's peak rates, would allow, the method's own arithmetic included (+: without it, as it was not "
+    "counted). A measured speed-up below 1 is a slow-down and says so."
 )
 HEAD = ("method", "batch", "new", "tokens", "total ms", "p10–p90", "first ms", "step ms", "reducer ms", "peak GiB", "score",
         "speed-up", "FLOPs", "roofline")  # fmt: skip
@@ -38,7 +40,13 @@ class Speed:
         """The speed-up that `flops` or `roofline` alone would give; None where it is not known."""
         if self.base is None or not self.base.get(by) or not self.point.get(by):
             return None
-        return float(sum(self.base[by].values()) / sum(self.point[by].values()))
+        full, own = (sum(value or 0 for value in point[by].values()) for point in (self.base, self.point))
+        return float(full / own)
+
+    @property
+    def uncounted(self) -> bool:
+        """Whether what would be allowed leaves out the method's own arithmetic."""
+        return uncounted(self.point.get("flops"))
 
 
 def speeds(summary: Summary) -> list[Speed]:
@@ -97,8 +105,7 @@ def _row(speed: Speed) -> list[str]:
         f"{max(memory.values()) / 2**30:.1f}" if memory else "–",
         f"{score.value:.{speed.field.digits}f}" if score else "–",
         _times(speed.measured, slow=True),
-        _times(speed.allowed("flops")),
-        _times(speed.allowed("roofline")),
+        *(_times(speed.allowed(by), more=speed.uncounted) for by in ("flops", "roofline")),
     ]
 
 
@@ -106,10 +113,11 @@ def _ms(seconds: float) -> str:
     return f"{1000 * seconds:.3g}" if seconds < 0.1 else f"{1000 * seconds:.0f}"
 
 
-def _times(value: float | None, slow: bool = False) -> str:
+def _times(value: float | None, slow: bool = False, more: bool = False) -> str:
     if value is None:
         return "–"
-    return f"{value:.2f}x" + (" slow-down" if slow and value < 0.995 else "")
+    text = f"{value:.2f}x" + (UNCOUNTED if more else "")
+    return text + (" slow-down" if slow and value < 0.995 else "")
 
 
 def section(summary: Summary) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -44,6 +44,7 @@ class Field:
     equivalent: float | None = None
     flops: float | None = None
     relative_flops: float | None = None
+    uncounted: bool = False  # `flops` of a cell leave the reducer's own arithmetic out
     published: float | None = None
 
     @property
@@ -144,7 +145,13 @@ def _measured(empty: Field, done: Sequence[Cell]) -> Field:
         equivalent=_mean(number(cell.cost.get("equivalent_tokens")) for cell in done),
         flops=_mean(number((cell.cost.get("flops") or {}).get("total")) for cell in done),
         relative_flops=_mean(number(cell.cost.get("relative_flops")) for cell in done),
+        uncounted=any(uncounted(cell.cost.get("flops")) for cell in done),
     )
+
+
+def uncounted(parts: Mapping[str, object] | None) -> bool:
+    """Whether FLOPs by part leave out what the reducer computes itself."""
+    return bool(parts) and (parts or {}).get("reducer") is None
 
 
 def _state(cells: Sequence[Cell]) -> FieldState:

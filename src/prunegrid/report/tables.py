@@ -179,6 +179,7 @@ def _line(field: Field) -> dict[str, object]:
         "equivalent_tokens": field.equivalent,
         "flops": field.flops,
         "relative_flops": field.relative_flops,
+        "reducer_flops_counted": "" if field.flops is None else str(not field.uncounted).lower(),
         "published": field.published,
         "cells": " ".join(cell.id for cell in field.cells),
     }

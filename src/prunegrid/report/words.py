@@ -8,13 +8,14 @@ from prunegrid.report.cell import Estimate
 from prunegrid.report.summary import Field
 
 NOTHING = "–"
+UNCOUNTED = "+"  # behind FLOPs that leave the reducer's own out
 
 LEGEND = (
     "Score ± half of its 95 % interval (clustered bootstrap). Difference: score minus the full-token run on "
     "the same questions (paired bootstrap); * = significant at 5 % after Holm's correction over the "
     "benchmarks of its row. Tokens: measured mean of visual tokens that enter the language model. FLOPs: per "
-    "sample, in percent of full tokens. Fields with several seeds show their mean; its interval has the "
-    "seeds' variance in it."
+    "sample, in percent of full tokens, with the method's own arithmetic; + = without it: it was not counted. "
+    "Fields with several seeds show their mean; its interval has the seeds' variance in it."
 )
 MINI = (
     "mini: real measurements of the small model that this project trains itself. They are not comparable "
@@ -89,7 +90,9 @@ def relative_flops(fields: Sequence[Field]) -> str:
     """`12.3 %` of the full-token run, or the range over the benchmarks."""
     percent = [100 * f.relative_flops for f in fields if f.relative_flops is not None]
     text = _span(percent, digits=0 if min(percent, default=0) >= 10 else 1)
-    return text if text == NOTHING else f"{text} %"
+    if text == NOTHING:
+        return text
+    return f"{text} %" + (UNCOUNTED if any(f.uncounted for f in fields) else "")
 
 
 def flops(value: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,17 @@ def cost(cell: Cell, results: Path, root: Path, code: str = "unknown") -> None:
     """Write cost.json of a cell: visual tokens entering the LLM, equivalent tokens, mean FLOPs per sample by part; and
     kept.json, which tokens these are.
 
-    FLOPs count the ViT layers that LLaVA needs (transformers runs the unused last ones too) and no reducer's own work.
-    `code`: hash of what counts.
+    FLOPs count the ViT layers that LLaVA needs (transformers runs the unused last ones too) and the reducer's own work
+    as the trace has it; null where the method does not state it, or an older prediction did not ask: then the total is
+    without it. `code`: hash of what counts.
     """
     files = Files.of(results, cell)
     rows = read_finished(files.prediction, "trace.jsonl", f"run `prunegrid rerun {files.cell_id}`")
     shape = ModelShape.from_config(weights.config(cell, root))
     schedule = schedule_of(rows, shape)
     parts = {part: flops(shape, schedule, CONVENTION, part) / len(rows) for part in PARTS}
+    own = reducer_flops(rows)
+    total = sum(parts.values()) + (own or 0)
     visual = [entering(row) for row in rows]
     made: dict[str, Any] = {
         "convention": CONVENTION,
@@ -41,17 +44,24 @@ def cost(cell: Cell, results: Path, root: Path, code: str = "unknown") -> None:
         "equivalent_tokens": sum(_equivalent(shape, r) for r in rows) / len(rows),
         "flops": {
             "vision": parts["vision"],
+            "reducer": own,
             "projector": parts["projector"],
             "llm_prefill": parts["prefill"],
             "llm_decode": parts["decode"],
-            "total": sum(parts.values()),
+            "total": total,
         },
-        "relative_flops": _relative(rows, shape, sum(parts.values())),
+        "relative_flops": _relative(rows, shape, total),
         "trace_hash": file_hash(files.trace),
         "code": code,
     }
     write_json(files.cell / "cost.json", made)
     kept_patches(cell, files, rows, root)
+
+
+def reducer_flops(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Mean over samples of the reducer's own; None unless every row has it."""
+    known = [row["reducer_flops"] for row in rows if row.get("reducer_flops") is not None]
+    return sum(known) / len(known) if known and len(known) == len(rows) else None
 
 
 def schedule_of(rows: list[dict[str, Any]], shape: ModelShape) -> TokenSchedule:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from prunegrid.cost import Hardware, TokenSchedule, cost, flops
 from prunegrid.grid.cell import Cell
 from prunegrid.run import build, tuned, weights
-from prunegrid.run.cost import CONVENTION, PARTS, schedule_of
+from prunegrid.run.cost import CONVENTION, PARTS, reducer_flops, schedule_of
 from prunegrid.run.data import check_unchanged
 from prunegrid.run.files import Files, entering, write_json
 from prunegrid.run.predict import Answerer, budget, code_version
@@ -50,7 +50,11 @@ def latency(
             timed, traces = measure(
                 answerer.host, prepare, new, settings["repeats"], settings["warmup"], bar.update
             )
-            rows = [trace.sample(k) | {"new_tokens": new} for trace in traces for k in range(batch)]
+            rows = [
+                answerer.host.row(trace, k, said) | {"new_tokens": new}
+                for i, trace in enumerate(traces)
+                for k, said in enumerate(answerer.texts(prepare.picked(i)))
+            ]
             entries.append(
                 {"batch_size": batch, "new_tokens": new, "repeats": settings["repeats"], "seconds": timed}
                 | {"visual_tokens": sum(entering(r) for r in rows) / len(rows)}
@@ -77,8 +81,12 @@ class Turns:
     def __init__(self, answerer: Answerer, samples: Sequence[Sample], size: int) -> None:
         self.answerer, self.samples, self.size = answerer, samples, size
 
+    def picked(self, i: int) -> list[Sample]:
+        """The questions of call i."""
+        return [self.samples[(i * self.size + k) % len(self.samples)] for k in range(self.size)]
+
     def __call__(self, i: int) -> dict[str, Any]:
-        picked = [self.samples[(i * self.size + k) % len(self.samples)] for k in range(self.size)]
+        picked = self.picked(i)
         return {
             "inputs": self.answerer.inputs(picked),
             "ids": [f"{k} {s.id}" for k, s in enumerate(picked)],
@@ -98,21 +106,22 @@ def known_hardware(root: Path, name: str) -> Hardware | None:
 def _modelled(
     rows: list[dict[str, Any]], shape: ModelShape, batch: int, dtype: str, hardware: Hardware | None
 ) -> dict[str, Any]:
-    """FLOPs of one sample by part and, on a known machine, the roofline seconds of one call by part."""
-    schedule = schedule_of(rows, shape)
-    made: dict[str, Any] = {
-        "flops": {part: flops(shape, schedule, CONVENTION, part) / len(rows) for part in PARTS},
-        "roofline": None,
-    }
+    """FLOPs of one sample by part and, on a known machine, the roofline seconds of one call by part; of the reducer
+    null where it does not state its own."""
+    schedule, own = schedule_of(rows, shape), reducer_flops(rows)
+    counted = {part: flops(shape, schedule, CONVENTION, part) / len(rows) for part in PARTS}
+    made: dict[str, Any] = {"flops": {**counted, "reducer": own}, "roofline": None}
     if hardware is not None:
         calls = schedule.batches(batch)
-        made["roofline"] = dict.fromkeys(PARTS, 0.0)
-        for call in calls:
-            bound = _bound(shape, call, hardware, BITS[dtype])
-            made["roofline"] = {part: made["roofline"][part] + bound[part] / len(calls) for part in PARTS}
+        bounds = [_bound(shape, call, hardware, BITS[dtype], batch * (own or 0)) for call in calls]
+        made["roofline"] = {part: sum(b[part] for b in bounds) / len(calls) for part in (*PARTS, "reducer")}
+        if own is None:
+            made["roofline"]["reducer"] = None
     return made
 
 
-def _bound(shape: ModelShape, call: TokenSchedule, hardware: Hardware, bits: int) -> dict[str, float]:
-    made = cost(shape, call, hardware, bits, CONVENTION)
-    return {part: made.seconds(part) for part in PARTS}
+def _bound(
+    shape: ModelShape, call: TokenSchedule, hardware: Hardware, bits: int, own: float
+) -> dict[str, float]:
+    made = cost(shape, call, hardware, bits, CONVENTION, own)
+    return {part: made.seconds(part) for part in (*PARTS, "reducer")}

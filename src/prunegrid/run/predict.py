@@ -170,10 +170,11 @@ class Answerer:
 
     def __call__(self, batch: Sequence[Sample]) -> list[dict[str, Any]]:
         """One row {record, trace} per sample. Any exception fails the cell: none becomes an answer."""
+        said = self.texts(batch)
         new, trace = self.host.generate(
             self.inputs(batch),
             ids=[s.id for s in batch],
-            prompt=self.texts(batch),
+            prompt=said,
             max_new_tokens=int(self.cell.task["max_new_tokens"]),
             do_sample=bool(self.cell.decoding["do_sample"]),
         )
@@ -183,7 +184,9 @@ class Answerer:
         rows = []
         for b, (sample, text) in enumerate(zip(batch, texts, strict=True)):
             record = sample.record(text.strip()).to_dict() | {"new_tokens": lengths[b]}
-            rows.append({"record": record, "trace": {**trace.sample(b), "new_tokens": lengths[b]}})
+            rows.append(
+                {"record": record, "trace": self.host.row(trace, b, said[b]) | {"new_tokens": lengths[b]}}
+            )
         return rows
 
 
