@@ -122,7 +122,7 @@ class Tuner:
             group["lr"] = group["peak"] * self.recipe.share(step, self.steps)
         self.optimiser.zero_grad(set_to_none=True)
         micros = self.order.micros(step)
-        loss, visual, own, shown = 0.0, 0.0, 0.0, 0
+        loss, visual, own, shown = 0.0, 0.0, 0.0, 0.0
         for batch in self._batches(micros[devices.rank() :: devices.world()]):
             if devices.world() == 1 and leave():
                 return None
