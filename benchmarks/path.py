@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import reading
 import torch
 import yaml
 from torch import Tensor
@@ -25,8 +26,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from prunegrid.cost import TokenSchedule, flops
 from prunegrid.latency import machine
 from prunegrid.latency.clock import clock_of
-from prunegrid.reduce import ReducedVLM, Reducer
+from prunegrid.reduce import Reducer
+from prunegrid.reduce.methods.cdpruner import CDPruner
 from prunegrid.reduce.methods.fastv import FastV
+from prunegrid.reduce.methods.ivtp import IVTP
 from prunegrid.reduce.methods.progressive import Progressive
 from prunegrid.reduce.methods.random import Random
 from prunegrid.shape import ModelShape
@@ -94,9 +97,11 @@ def shortened(model: Any, inputs: Mapping[str, Tensor], keep: int) -> dict[str, 
 
 
 def asker(model: Any, reducer: Reducer, inputs: Mapping[str, Tensor], new: int) -> Call:
-    host = ReducedVLM(model, reducer)
-    ids = [str(b) for b in range(len(inputs["input_ids"]))]
-    return lambda: host.generate(inputs, ids=ids, max_new_tokens=new, min_new_tokens=new, do_sample=False)
+    host, rows = reading.host(model, reducer), inputs["input_ids"]
+    ids, told = [str(b) for b in range(len(rows))], reading.told(rows, model.config.image_token_id)
+    return lambda: host.generate(
+        inputs, ids=ids, prompt=told, max_new_tokens=new, min_new_tokens=new, do_sample=False
+    )
 
 
 def plain(model: Any, inputs: Mapping[str, Any], new: int) -> Call:
@@ -118,18 +123,19 @@ def own_path(model: Any, repeats: int, batch: int, new: int) -> None:
     tower = seconds({"vit": lambda: features(model, inputs)}, repeats, device)["vit"]
     for of in (64, 144):
         keep = max(1, round(of * shape.visual_tokens / 576))
-        full, none, cut = (
-            plain(model, inputs, 1),
-            asker(model, Random(keep=keep), inputs, 1),
-            plain(model, shortened(model, inputs, keep), 1),
+        calls = {
+            "full": plain(model, inputs, 1),
+            "shortened": plain(model, shortened(model, inputs, keep), 1),
+        }
+        methods = {"random": (Random(keep=keep), ">= 0.9"), "CDPruner": (CDPruner(keep=keep), "stated")}
+        t = seconds(
+            calls | {name: asker(model, m, inputs, 1) for name, (m, _) in methods.items()}, repeats, device
         )
-        t = seconds({"full": full, "method": none, "shortened": cut}, repeats, device)
-        mine, best = (t["full"] - tower) / (t["method"] - tower), (t["full"] - tower) / t["shortened"]
-        say(
-            f"batch {batch}, {keep} tokens: prefill speed-up {mine:.2f}x of {best:.2f}x",
-            mine / best,
-            ">= 0.9",
-        )
+        best = (t["full"] - tower) / t["shortened"]
+        for name, (_, goal) in methods.items():
+            mine = (t["full"] - tower) / (t[name] - tower)
+            what = f"batch {batch}, {keep} tokens by {name}: prefill speed-up {mine:.2f}x of {best:.2f}x"
+            say(what, mine / best, goal)
     if batch >= 8:
         in_llm(model, shape, inputs, repeats, new)
 
@@ -140,27 +146,24 @@ def features(model: Any, inputs: Mapping[str, Tensor]) -> Any:
 
 
 def in_llm(model: Any, shape: ModelShape, inputs: Mapping[str, Tensor], repeats: int, new: int) -> None:
-    """FastV against full time x FLOPs ratio (`exact`)."""
-    layer = max(1, round(2 * shape.llm.layers / 32))
-    reducer = FastV(layer=layer, keep=max(1, round(64 * shape.visual_tokens / 576)))
-    t = seconds(
-        {"full": plain(model, inputs, new), "fastv": asker(model, reducer, inputs, new)},
-        repeats,
-        model.device,
-    )
-    _, trace = asker(model, reducer, inputs, new)()
+    """FastV, and IVTP's second stage, which reads the question, against full time x FLOPs ratio (`exact`)."""
+    keep, layers = max(1, round(64 * shape.visual_tokens / 576)), shape.llm.layers
+    methods: dict[str, tuple[Reducer, str]] = {
+        "FastV": (FastV(layer=max(1, round(2 * layers / 32)), keep=keep), "<= 1.10"),
+        "IVTP's second stage": (IVTP(keep, "second", layers=max(1, round(12 * layers / 32))), "stated"),
+    }
+    calls = {name: asker(model, reducer, inputs, new) for name, (reducer, _) in methods.items()}
+    t = seconds({"full": plain(model, inputs, new)} | calls, repeats, model.device)
     whole = TokenSchedule.stated(shape, TEXT + shape.visual_tokens, new_tokens=new)
-    rows = [trace.sample(0)]
-    own = TokenSchedule.from_trace(
-        {"vision": [r["vision"][: shape.vision.selected] for r in rows], "projector": [r["projector"] for r in rows],
-         "prompt": [r["prompt"] for r in rows], "new_tokens": [new]}
-    )  # fmt: skip
-    ratio = flops(shape, own, "exact") / flops(shape, whole, "exact")
-    say(
-        f"FastV, {new} new: time / (full time x FLOPs ratio {ratio:.2f})",
-        t["fastv"] / (t["full"] * ratio),
-        "<= 1.10",
-    )
+    for name, (_, goal) in methods.items():
+        r = calls[name]()[1].sample(0)
+        own = TokenSchedule.from_trace(
+            {"vision": [r["vision"][: shape.vision.selected]], "projector": [r["projector"]],
+             "prompt": [r["prompt"]], "new_tokens": [new]}
+        )  # fmt: skip
+        ratio = flops(shape, own, "exact") / flops(shape, whole, "exact")
+        what = f"{name}, {new} new: time / (full time x FLOPs ratio {ratio:.2f})"
+        say(what, t[name] / (t["full"] * ratio), goal)
 
 
 def throughput(model: Any, repeats: int, batch: int, new: int) -> None:

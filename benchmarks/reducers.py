@@ -4,7 +4,8 @@
 
 Random weights: times do not depend on what is in them, but the counts of adaptive methods do. The ViT is whole (24
 layers, 1024 wide, 577 tokens). Methods that act in the language model are not timed here.
-A method that acts behind the ViT is timed by itself, probe included: one call at its site, on what the ViT handed it.
+A method that acts behind the ViT is timed by itself, probe and text tower included: one call at each of its sites, on
+what the ViT handed it.
 A method inside the ViT is timed as the pass with it less the pass of `random` drops at the same places and counts.
 Prints one JSON line per method and batch; milliseconds of the best of the repeats.
 """
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import reading
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 from transformers.utils import logging
@@ -35,7 +37,7 @@ from prunegrid.shape import ModelShape
 ROOT = Path(__file__).parents[1]
 FULL = {"tokens": 576, "side": 24, "vision_layers": 24, "llm_layers": 32}
 BEHIND = ("prumerge", "prumerge_plus", "topk_cls", "received", "random", "sequential", "spatial", "spatial_pool",
-          "visionzip", "vispruner", "divprune")  # fmt: skip
+          "visionzip", "vispruner", "divprune", "cdpruner")  # fmt: skip
 INSIDE = ("progressive", "evit", "ats", "tome", "crossget", "ivtp", "vtip")
 
 
@@ -101,13 +103,14 @@ class Encoder:
     def __init__(self, vlm: Any, batch: int, device: str) -> None:
         self.vlm, self.batch, self.device = vlm, batch, device
         self.pixels = torch.randn(batch, 3, 336, 336, device=device)
-        ids = torch.tensor([[1, *[63] * 576, 2, 3]], device=device).expand(batch, -1)
+        ids = torch.tensor([[1, *[63] * 576, *[2] * 40]], device=device).expand(batch, -1)
+        self.told = reading.told(ids, 63)
         self.inputs = (ids, torch.ones_like(ids), self.pixels)
 
     def __call__(self, reducer: Reducer) -> list[int]:
         """Tokens that enter the language model, per picture."""
-        host = ReducedVLM(self.vlm, reducer)
-        with torch.no_grad(), host._session((), ()) as session:
+        host = reading.host(self.vlm, reducer)
+        with torch.no_grad(), host._session((), self.told) as session:
             encoded = session.encode(*self.inputs)
             self.entering = [] if session.vision is None else session.vision._entering
             return [len(f) for f in encoded.features or ()]
@@ -126,17 +129,20 @@ def best(run: Callable[[], Any], repeats: int, device: str) -> float:
 
 
 def behind(name: str, encoder: Encoder, views: dict[Place, TokenView], repeats: int) -> tuple[float, float]:
-    """(tokens, seconds) of the one site behind the ViT: rows of the probe, choice, mixing."""
+    """(tokens, seconds) of the sites behind the ViT: rows of the probe, choice, mixing; for a method that reads, CLIP
+    reading the question."""
     reducer = method(name)
-    host = ReducedVLM(encoder.vlm, Reducer()).host
-    site, state = next(iter(reducer.sites(host.shape))), reducer.start(host)
-    view, made = views[site.place], []
+    host = reading.host(encoder.vlm, reducer).host
+    made: list[Any] = []
 
     def own() -> None:
-        rows = {k: cls_rows(view.records[k]) for k in site.probe.layers} if site.probe else {}
-        r = reducer.reduce(site, replace(view, attended=rows), state)
-        assert r is not None
-        made[:] = [apply(r, view.tokens, view.prefix)]
+        state = reducer.start(host)
+        for site in reducer.sites(host.shape):
+            view = replace(views[site.place], prompt=encoder.told)
+            rows = {k: cls_rows(view.records[k]) for k in site.probe.layers} if site.probe else {}
+            r = reducer.reduce(site, replace(view, attended=rows), state)
+            if r is not None:
+                made[:] = [apply(r, view.tokens, view.prefix)]
 
     with torch.no_grad():
         seconds = best(own, 5 * repeats, encoder.device)
@@ -145,7 +151,7 @@ def behind(name: str, encoder: Encoder, views: dict[Place, TokenView], repeats: 
 
 def inside(name: str, encoder: Encoder, repeats: int) -> tuple[float, float]:
     """(tokens, seconds) added over the same ViT with as many tokens dropped for nothing at the same places."""
-    reducer = method(name, **({"stages": "first"} if name == "vtip" else {}))
+    reducer = method(name, **({"stages": "first"} if name in ("vtip", "ivtp") else {}))
     tokens = encoder(reducer)
     shape = ReducedVLM(encoder.vlm, Reducer()).host.shape
     after = [max(t.counts()) for t in encoder.entering]
