@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -47,12 +48,37 @@ def test_artefacts_of_a_finished_cell(tracked: Tracked) -> None:
     (cell,) = synthetic.write_study(tracked.root, columns=["mini_pope"], rows=TOPK)
     tracked.run("cell", "--cell", cell["id"])
     (run,) = tracked.runs()
-    assert tracked.artefacts(run, "figures") == {"figures/tokens.png", "figures/kept_tokens.png"}
+    pictures = sorted(tracked.artefacts(run, "images"))
+    named = r"images/(kept_tokens_\d|token_counts)\+step\+0\+timestamp\+0\+[0-9a-f-]{36}(\+compressed\.webp|\.png)"
+    assert [re.fullmatch(named, file)[1] for file in pictures] == [
+        key for key in ("kept_tokens_1", "kept_tokens_2", "kept_tokens_3", "token_counts") for _ in range(2)
+    ]
+    assert run.data.tags["mlflow.loggedImages"] == "True"
     assert tracked.artefacts(run, "predictions") >= {"predictions/records.jsonl", "predictions/trace.jsonl"}
     assert tracked.artefacts(run, "cell") == {
         "cell/cell.yaml", "cell/score.json", "cell/cost.json", "cell/paired.json",
     }  # fmt: skip
     assert run.info.artifact_uri.startswith((tracked.root.parent / "mlartifacts" / "demo").as_uri())
+
+
+def test_a_run_says_where_its_cell_lies(tracked: Tracked) -> None:
+    (cell,) = synthetic.write_study(tracked.root, columns=["mini_pope"], rows=TOPK)
+    tracked.run("cell", "--cell", cell["id"])
+    (run,) = tracked.runs()
+    folder = run.data.tags["cell_folder"]
+    assert Path(folder).is_absolute() and (Path(folder) / "score.json").is_file()
+    assert (Path(run.data.tags["prediction_folder"]) / "records.jsonl").is_file()
+    assert f"`{folder}`" in run.data.tags["mlflow.note.content"]
+
+
+def test_runs_of_one_method_have_its_colour(tracked: Tracked) -> None:
+    synthetic.write_study(tracked.root, columns=["mini_pope"])
+    tracked.run("study")
+    seen: dict[str, set[str]] = {}
+    for run in tracked.runs("tags.kind = 'cell'"):
+        seen.setdefault(run.data.tags["reducer"], set()).add(run.data.tags["mlflow.runColor"])
+    assert all(len(colours) == 1 for colours in seen.values()) and seen["none"] == {"#000000"}
+    assert len({colour for (colour,) in seen.values()}) == len(seen) == 5
 
 
 def test_marked_as_tracked(tracked: Tracked) -> None:
@@ -155,7 +181,7 @@ def test_a_missing_cell_is_an_error(tracked: Tracked, capsys: pytest.CaptureFixt
     (cell,) = synthetic.write_study(tracked.root, columns=["mini_pope"], rows=TOPK, missing=[place])
     assert tracked.run("cell", "--cell", cell["id"]) == 1
     assert f"cell {cell['id']!r} has no result" in capsys.readouterr().err
-    assert tracked.runs() == []
+    assert tracked.client.get_experiment_by_name("demo") is None
 
 
 def test_a_foreign_cell_is_an_error(tracked: Tracked, capsys: pytest.CaptureFixture[str]) -> None:

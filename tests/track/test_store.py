@@ -50,6 +50,7 @@ def test_a_store_that_is_not_there_is_one_line(
     assert tracked.run("cell", "--cell", cell["id"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: store http://127.0.0.1:9: ") and error.count("\n") == 1
+    assert "Is the server up? The results are kept: run again" in error
     assert not (tracked.root / "tracked").exists()
 
 

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from prunegrid.grid.atomic import write_changed
-from prunegrid.report.cell import Cell, ResultError
-from prunegrid.report.results import Study, load_study
-from prunegrid.track import runs, store
-
-if TYPE_CHECKING:
-    from mlflow.tracking import MlflowClient
+from prunegrid.report.cell import ResultError
+from prunegrid.report.results import load_study
+from prunegrid.track import store
+from prunegrid.track.board import Board
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,13 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if study is None:
                 client.search_experiments(max_results=1)  # creates the tables
                 return 0
-            artifacts = given.artifacts or store.beside(given.store)
-            experiment = store.experiment(client, study.name, artifacts)
+            board = Board(client, study, given.artifacts or store.beside(given.store))
             if given.command == "cell":
                 for cell_id in given.cell:
-                    track_cell(client, experiment, study, study.cell(cell_id))
+                    board.track_cell(study.cell(cell_id))
             elif given.command == "study":
-                track_study(client, experiment, study)
+                board.track_study()
+            else:
+                print(f"experiment {board.experiment}")
     except (ResultError, store.TrackError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -60,47 +55,6 @@ def _parser() -> argparse.ArgumentParser:
         )
     cell.add_argument("--cell", required=True, nargs="+", metavar="ID")
     return parser
-
-
-def track_cell(client: MlflowClient, experiment: str, study: Study, cell: Cell) -> None:
-    """One run for one cell; ResultError if there is nothing to track. Marks a finished cell as tracked."""
-    from prunegrid.track.cells import cell_entry, cell_files  # matplotlib
-
-    if cell.state == "missing":
-        raise ResultError(
-            f"cell {cell.id!r} has no result: {cell.folder / 'score.json'} is missing; run `snakemake` for it"
-        )
-    entry = cell_entry(study, cell)
-    run_id, new = runs.track(client, experiment, entry, partial(cell_files, cell))
-    print(f"{cell.id}: {'new run' if new else 'known run'} {run_id} ({entry.status})")
-    for each in cell.planned.get("adapters") or []:
-        track_tuning(client, experiment, study, str(each["id"]))
-    if cell.state == "done":
-        done = {"run_id": run_id, "experiment_id": experiment, "result_hash": entry.result_hash}
-        file = study.root / "tracked" / study.name / f"{cell.id}.json"
-        write_changed(file, json.dumps(done, indent=1, sort_keys=True) + "\n")
-
-
-def track_tuning(client: MlflowClient, experiment: str, study: Study, adapter: str) -> None:
-    """One run for one finished tuning, however many cells share it; its curves step by step."""
-    from prunegrid.track.tunings import tuning_entry, tuning_files
-
-    if entry := tuning_entry(study.root, adapter):
-        run_id, new = runs.track(client, experiment, entry, partial(tuning_files, study.root, adapter))
-        print(f"{adapter}: {'new run' if new else 'known run'} {run_id}")
-
-
-def track_study(client: MlflowClient, experiment: str, study: Study) -> None:
-    """The study's run and views; failed cells and cells that a lost store forgot are tracked on the way."""
-    from prunegrid.track.study import study_entry, study_files
-    from prunegrid.track.views import describe
-
-    for cell in study.everything:
-        if cell.state != "missing":
-            track_cell(client, experiment, study, cell)
-    run_id, new = runs.track(client, experiment, study_entry(study), partial(study_files, study))
-    describe(client, experiment, study)
-    print(f"study {study.name}: {study.progress}, {'new run' if new else 'known run'} {run_id}")
 
 
 if __name__ == "__main__":

@@ -12,21 +12,31 @@ from prunegrid.report.kept_table import of_cell
 from prunegrid.report.overlay import gallery, panel, samples_with_pictures
 from prunegrid.report.results import Study
 from prunegrid.report.style import save
-from prunegrid.track.entry import Entry, digest, flatten, metric_name, milliseconds, shorten, tag_text
+from prunegrid.track.entry import (
+    Entry,
+    digest,
+    flatten,
+    latency_name,
+    metric_name,
+    milliseconds,
+    shorten,
+    tag_text,
+)
+from prunegrid.track.pictures import COUNTS, KEPT, TAG, as_pictures
 
-_PICTURES = 5
 
-
-def cell_entry(study: Study, cell: Cell) -> Entry:
-    """The run of a finished or failed cell."""
+def cell_entry(study: Study, cell: Cell, colour: str, tunings: Mapping[str, str]) -> Entry:
+    """The run of a finished or failed cell. `colour` is its method's, `tunings` links the runs of its adapters."""
     provenance = cell.provenance
     data = {str(path): str(md5) for path, md5 in (provenance.get("data") or {}).items()}
     started = milliseconds(provenance.get("started"))
     seconds = number(provenance.get("seconds"))
     timed = started is not None and seconds is not None  # else the run would last until it was tracked
     failure = cell.failure
-    tags = {**_tags(study, cell), **_origin(provenance, data)}
-    if failure is not None:
+    tags = {**_tags(study, cell), **_origin(provenance, data), "mlflow.runColor": colour}
+    if failure is None:
+        tags |= dict([TAG])
+    else:
         tags |= {"failure": shorten(str(failure.get("reason"))), "failed_stage": str(failure.get("stage"))}
     return Entry(
         name=f"{cell.row} · {cell.column}" + (f" · seed {cell.seed}" if cell.seed else ""),
@@ -35,7 +45,7 @@ def cell_entry(study: Study, cell: Cell) -> Entry:
         status="FINISHED" if failure is None else "FAILED",
         params=flatten(cell.config),
         metrics={} if failure is not None else cell_metrics(cell),
-        tags={**tags, "mlflow.note.content": tag_text(_note(study, cell))},
+        tags={**tags, "mlflow.note.content": tag_text(_note(study, cell, tunings))},
         datasets=data,
         started=started if timed else None,
         ended=int((started or 0) + 1000 * (seconds or 0)) if timed else None,
@@ -69,10 +79,8 @@ def cell_metrics(cell: Cell) -> dict[str, float]:
     found |= {key: cost.get(key) for key in ("equivalent_tokens", "relative_flops")}
     found |= {f"flops/{part}": value for part, value in (cost.get("flops") or {}).items()}
     for point in cell.latency.get("points") or []:
-        place = f"latency_ms/batch{point['batch_size']}_new{point['new_tokens']}"
-        found |= {
-            f"{place}/{phase}": 1000 * v["median"] for phase, v in point["seconds"].items() if _timed(v)
-        }
+        times = {phase: 1000 * v["median"] for phase, v in point["seconds"].items() if _timed(v)}
+        found |= {f"{latency_name(point)}/{phase}": value for phase, value in times.items()}
     found["seconds"] = cell.provenance.get("seconds")
     return {metric_name(name): x for name, value in found.items() if (x := number(value)) is not None}
 
@@ -99,7 +107,8 @@ def _tags(study: Study, cell: Cell) -> dict[str, str]:
         "prediction_id": cell.prediction.name,
         "tuning": str((cell.planned.get("tuning") or {}).get("name", "none")),
         "adapter_id": str(cell.planned.get("adapter") or "none"),
-        "cell_folder": str(cell.folder),
+        "cell_folder": str(cell.folder.resolve()),
+        "prediction_folder": str(cell.prediction.resolve()),
     }
 
 
@@ -115,7 +124,7 @@ def _origin(provenance: Mapping[str, Any], data: Mapping[str, str]) -> dict[str,
     return {name: str(value) for name, value in known.items() if value not in (None, "")}
 
 
-def _note(study: Study, cell: Cell) -> str:
+def _note(study: Study, cell: Cell, tunings: Mapping[str, str]) -> str:
     """The run's description, Markdown."""
     lines = [f"**{cell.row}** on **{cell.column}**, model {cell.model}, study {study.name}", ""]
     if (failure := cell.failure) is not None:
@@ -124,11 +133,14 @@ def _note(study: Study, cell: Cell) -> str:
         lines += ["```", *map(str, failure.get("log_tail") or []), "```", ""]
     if is_mini(cell.model):
         lines += ["Numbers of the small `mini` model; not comparable with published ones.", ""]
-    return "\n".join([*lines, f"Files: `{cell.folder}`, predictions: `{cell.prediction}`"])
+    for adapter, link in tunings.items():
+        lines += [f"Tuned: [{adapter}]({link})", ""]
+    folders = f"Cell folder: `{cell.folder.resolve()}`, answers: `{cell.prediction.resolve()}`"
+    return "\n".join([*lines, f"{folders}; copies of their files are artefacts."])
 
 
 def cell_files(cell: Cell, scratch: Path) -> Iterator[tuple[Path, str]]:
-    """(file, artefact folder) of a cell: what was computed, and two drawings of it."""
+    """(file, artefact folder) of a cell: what was computed, and pictures of it."""
     for name in (
         "cell.yaml",
         "score.json",
@@ -148,8 +160,7 @@ def cell_files(cell: Cell, scratch: Path) -> Iterator[tuple[Path, str]]:
         tail.write_text("\n".join(map(str, failure.get("log_tail") or [])) + "\n", encoding="utf-8")
         yield tail, ""
         return
-    yield save(cell_histogram(cell), scratch / "tokens", vector=False)[0], "figures"
-    drawn = [panel(cell, sample, sample) for sample in samples_with_pictures(cell, _PICTURES)]
-    if panels := [each for each in drawn if each]:
-        figure = gallery(panels, title=f"{cell.row} · {cell.column}")
-        yield save(figure, scratch / "kept_tokens", vector=False)[0], "figures"
+    yield from as_pictures(save(cell_histogram(cell), scratch / "counts", vector=False)[0], COUNTS)
+    for key, sample in zip(KEPT, samples_with_pictures(cell, len(KEPT)), strict=False):
+        if drawn := panel(cell, sample, f"{cell.row}, sample {sample}"):
+            yield from as_pictures(save(gallery([drawn]), scratch / "kept", vector=False)[0], key)

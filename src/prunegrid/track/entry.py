@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 _LONGEST = 500  # of a parameter's value; the whole cell.yaml is an artefact
 _LONGEST_TAG = 7500
+KIND = ("mlflow.experimentKind", "custom_model_development")
+INTERFACE = "workflowType=machine_learning"  # in links: else MLflow 3.17 shows the pages that chats have
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,26 @@ def shorten(text: str, longest: int = _LONGEST) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def tag_text(text: str) -> str:
-    """Markdown that fits into a tag, cut after a whole line."""
-    if len(text) <= _LONGEST_TAG:
+def tag_text(text: str, longest: int = _LONGEST_TAG) -> str:
+    """Markdown that fits into a tag, cut after a whole line; an experiment's tags take 20000 characters."""
+    if len(text) <= longest:
         return text
-    return text[:_LONGEST_TAG].rsplit("\n", 1)[0] + "\n\n… (cut; the whole text is an artefact)"
+    return text[:longest].rsplit("\n", 1)[0] + "\n\n… (cut; the whole text is an artefact)"
 
 
 def metric_name(name: str) -> str:
     """A name that MLflow takes: `acc+` -> `acc_plus`."""
     return re.sub(r"[^\w\-./ ]", "_", name.replace("+", "_plus"))[:250]
+
+
+def latency_name(point: Mapping[str, Any]) -> str:
+    """Where the times of one measured point stand among the metrics: `latency_ms/batch1_new16`."""
+    return f"latency_ms/batch{point['batch_size']}_new{point['new_tokens']}"
+
+
+def run_link(experiment: str, run_id: str, page: str = "") -> str:
+    """A link to a run, or to a page of it, that works in Markdown wherever the server stands."""
+    return f"#/experiments/{experiment}/runs/{run_id}{page and '/'}{page}?{INTERFACE}"
 
 
 def milliseconds(moment: Any) -> int | None:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prunegrid.track.entry import KIND
+
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
@@ -38,8 +40,15 @@ def opened(store: str) -> Iterator[MlflowClient]:
     try:
         with _alone(file):
             yield MlflowClient(store if file is None else f"{_SQLITE}{file}")
-    except MlflowException as error:
-        raise TrackError(f"store {store}: {str(error).splitlines()[0]}") from error
+    except (MlflowException, OSError) as error:  # a connection that breaks is an OSError
+        raise TrackError(f"store {store}: {str(error).splitlines()[0]}{_remedy(error, file)}") from error
+
+
+def _remedy(error: Exception, file: Path | None) -> str:
+    """What to do about a server that does not answer; nothing is known about other refusals."""
+    if file is not None or "Max retries" not in str(error):
+        return ""
+    return ". Is the server up? The results are kept: run again, and what is not tracked yet is tracked"
 
 
 @contextmanager
@@ -73,7 +82,7 @@ def experiment(client: MlflowClient, study: str, artifacts: Path | None) -> str:
     place = None if artifacts is None else (artifacts / study).resolve().as_uri()
     found = client.get_experiment_by_name(study)
     if found is None:
-        return str(client.create_experiment(study, artifact_location=place))
+        return str(client.create_experiment(study, artifact_location=place, tags=dict([KIND])))
     if place is not None and found.artifact_location.rstrip("/") != place:
         raise TrackError(
             f"experiment {study!r} keeps its artefacts in {found.artifact_location}, not in {place}. If this "

@@ -1,27 +1,33 @@
-"""The dashboard of a study: saved views, written as experiment tags.
+"""The dashboard of a study: its description and its saved views, written as experiment tags.
 
 The format is that of the user interface in MLflow 3.17 and undocumented: everything in a run (names, tags,
-metrics, description) is usable without it, and a newer MLflow that does not know it just shows no saved view.
+metrics, pictures, description) is usable without it, and a newer MLflow that does not know it just shows no saved view.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import time
-import uuid
-from collections.abc import Sequence
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from prunegrid.report.results import Study
 from prunegrid.report.summary import summarise
 from prunegrid.report.tables import markdown
-from prunegrid.track.entry import metric_name, tag_text
+from prunegrid.track.charts import axes, charts, pictures
+from prunegrid.track.entry import INTERFACE, run_link, tag_text
+from prunegrid.track.pictures import COUNTS, KEPT
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _TAG = "mlflow.sharedViewState."
+_CELLS = "tags.kind = 'cell' and tags.current = 'true'"
+_PACKED = "deflate;"
+_LONGEST = 19000  # an experiment's tag takes 20000
 _RUN = "attributes.`Run Name`"
+_TASK = "params.`task.name`"
 _COLUMNS = (
     "metrics.`score`", "metrics.`score_low`", "metrics.`score_high`",
     "metrics.`delta`", "metrics.`delta_low`", "metrics.`delta_high`", "metrics.`retention_over_blind`",
@@ -30,78 +36,82 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def describe(client: MlflowClient, experiment: str, study: Study) -> None:
-    """Write description and saved views of the study's experiment, where they differ from what is there."""
+def describe(client: MlflowClient, experiment: str, study: Study, run_id: str) -> None:
+    """Write description and saved views of the study's experiment, where they differ from what is there.
+
+    `run_id`: the study's own run, whose report the description links.
+    """
     tags = client.get_experiment(experiment).tags
-    for name, state in views(study).items():
+    made = views(study)
+    for name, state in made.items():
         _save_view(client, experiment, tags, name, state)
-    links = [f"[{name}](#/experiments/{experiment}/runs?{_query(name)})" for name in views(study)]
-    note = tag_text(f"Saved views: {', '.join(links)}\n\n{markdown(summarise(study))}")
-    if tags.get("mlflow.note.content") != note:
-        client.set_experiment_tag(experiment, "mlflow.note.content", note)
+    links = [f"[{name}](#/experiments/{experiment}/runs?{_query(name)})" for name in made]
+    links.append(f"[report]({run_link(experiment, run_id, 'artifacts/report/index.html')})")
+    note(client, experiment, f"Views: {', '.join(links)}\n\n{markdown(summarise(study))}")
+
+
+def note(client: MlflowClient, experiment: str, text: str) -> None:
+    """Describe an experiment, Markdown, unless it says so already."""
+    said, text = client.get_experiment(experiment).tags, tag_text(text, _LONGEST)
+    if said.get("mlflow.note.content") != text:
+        client.set_experiment_tag(experiment, "mlflow.note.content", text)
 
 
 def _query(name: str) -> str:
-    mode = "&compareRunsMode=CHART" if name == "fronts" else ""
-    return f"viewStateShareKey={name}{mode}"
+    return f"{INTERFACE}&viewStateShareKey={name}{'' if name == 'table' else '&compareRunsMode=CHART'}"
 
 
 def views(study: Study) -> dict[str, dict[str, Any]]:
-    """name -> state: a `table` of the current cells and their `fronts`, one scatter chart per task."""
-    tasks = list(dict.fromkeys(cell.column for cell in study.cells))
+    """name -> state: a `table` of the current cells, their `charts`, and their `pictures` side by side."""
+    several = len({cell.column for cell in study.cells}) > 1
+    swept = [f"params.`{axis.key}`" for axis in axes(study) if axis.type == "PARAM"]
+    columns = [*([_TASK] if several else []), *swept, *_COLUMNS]
     common = {
-        "searchFilter": "tags.kind = 'cell' and tags.current = 'true'",
-        "orderByKey": "metrics.`score`",
-        "orderByAsc": False,
+        "searchFilter": _CELLS,
+        # scores of different tasks in one order say nothing
+        "orderByKey": _TASK if several else "metrics.`score`",
+        "orderByAsc": several,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": list(_COLUMNS),
-        "columnOrder": [_RUN, *_COLUMNS],
-        "columnWidths": {_RUN: 330, **dict.fromkeys(_COLUMNS, 105)},
+        "selectedColumns": columns,
+        "columnOrder": [_RUN, *columns],
+        "columnWidths": {_RUN: 330, **dict.fromkeys(columns, 105)},
         "runsHiddenMode": "SHOW_ALL",
         "hideEmptyCharts": True,
         "groupBy": None,
     }
-    charts, sections = _charts(tasks)
-    fronts = {"compareRunCharts": charts, "compareRunSections": sections, "isAccordionReordered": True}
-    return {"table": common, "fronts": {**common, **fronts}}
+    return {
+        "table": common,
+        "charts": {**common, **charts(study)},
+        "pictures": {**common, **_pictures(study)},
+    }
 
 
-def _charts(tasks: Sequence[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Scatter charts of every task's score, over tokens in one section and over FLOPs in the other."""
-    charts, sections = [], []
-    for title, cost in (("Score over tokens", "equivalent_tokens"), ("Score over FLOPs", "relative_flops")):
-        section = _id(title)
-        sections.append(
-            {"uuid": section, "name": title, "display": True, "isReordered": True, "deleted": False,
-             "isGenerated": False}
-        )  # fmt: skip
-        for task in tasks:
-            charts.append(
-                {
-                    "uuid": _id(f"{title} {task}"), "type": "SCATTER", "runsCountToCompare": 100,
-                    "metricSectionId": section, "deleted": False, "isGenerated": False,
-                    "displayName": f"{task}: score over {cost.replace('_', ' ')}",
-                    "xaxis": {"key": cost, "type": "METRIC"},
-                    "yaxis": {"key": metric_name(f"score/{task}"), "type": "METRIC"},
-                }
-            )  # fmt: skip
-    return charts, sections
+def _pictures(study: Study) -> dict[str, Any]:
+    """The first task's: only runs of one task show the same samples. The filter names the task, for another one."""
+    task = next((cell.column for cell in study.cells if cell.state == "done"), "")
+    shown = pictures("Kept tokens", (*KEPT, COUNTS))
+    return {"searchFilter": f"{_CELLS} and tags.task = '{task}'", **shown}
 
 
-def _id(text: str) -> str:
-    return uuid.uuid5(uuid.NAMESPACE_URL, f"prunegrid/{text}").hex
+def pack(state: dict[str, Any]) -> str:
+    """A view's state as the interface itself writes it: a study of many tasks would not fit into a tag otherwise."""
+    return _PACKED + base64.b64encode(zlib.compress(json.dumps(state, sort_keys=True).encode(), 9)).decode()
+
+
+def unpack(text: str) -> Any:
+    """The state that `pack` packed."""
+    return json.loads(zlib.decompress(base64.b64decode(text.removeprefix(_PACKED))))
 
 
 def _save_view(
     client: MlflowClient, experiment: str, tags: dict[str, str], name: str, state: dict[str, Any]
 ) -> None:
-    text = json.dumps(state, sort_keys=True)
     before = json.loads(tags.get(_TAG + name) or "{}")
-    if before.get("state") == text:
+    if before and unpack(before["state"]) == state:
         return
     now = int(time.time() * 1000)
-    view = {"name": name, "createdAt": before.get("createdAt", now), "updatedAt": now, "state": text}
+    view = {"name": name, "createdAt": before.get("createdAt", now), "updatedAt": now, "state": pack(state)}
     client.set_experiment_tag(experiment, _TAG + name, json.dumps(view))
