@@ -32,8 +32,8 @@ rule all:
     default_target: True
     input:
         f"results/studies/{STUDY}/index.html",
-        tracked_cells(),
-        scores(),
+        tracked_cells,
+        scores,
     localrule: True
 
 

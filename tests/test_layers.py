@@ -124,3 +124,12 @@ def test_what_every_job_imports_is_light(module: str) -> None:
     code = f"import sys, {module}; print(*[m for m in {heavy!r} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert run.stdout.split() == []
+
+
+def test_a_job_that_parses_the_workflow_does_without_hydra() -> None:
+    """What rules import at the top; planning, which needs it, is for the main process alone."""
+    text = "\n".join(file.read_text(encoding="utf-8") for file in RULES)
+    lines = [line for line in re.findall(r"^(?:from|import) .*$", text, re.MULTILINE) if "prunegrid" in line]
+    code = "import sys\n" + "\n".join(lines) + "\nprint('hydra' in sys.modules, 'omegaconf' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert lines and run.stdout.split() == ["False", "False"]

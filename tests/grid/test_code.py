@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from prunegrid.grid.code import check_target, code_hash, constant, module_of
+from prunegrid.grid.codes import COST, PREDICT, SCORE
 from prunegrid.grid.errors import GridError
-from prunegrid.grid.plan import COST, PREDICT, SCORE
 
 from .project import ROOT, Project
 

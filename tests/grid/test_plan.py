@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from prunegrid.grid.builder import Builder
 from prunegrid.grid.cell import Cell
 from prunegrid.grid.options import Options
 
@@ -76,6 +77,34 @@ def test_every_row_has_its_cell_file(project: Project) -> None:
         cell = Cell.from_dict(yaml.safe_load(file.read_text(encoding="utf-8")))
         assert (cell.id(), cell.prediction_id()) == (row["id"], row["prediction"])
         assert plan.by_id()[row["id"]] is row
+
+
+def test_cell_files_are_plain_yaml_without_anchors(project: Project) -> None:
+    like = {"random": {"keep": {"like": "prumerge"}}}
+    tuned = {"reducer": ["topk_cls", like], "tuning": {"mini_lora": {"after": "mini_projector"}}}
+    for row in project.plan(BLOCK, tuned, limit=8).rows:
+        file = project.results / "cells" / row["id"] / "cell.yaml"
+        expected = yaml.safe_dump(json.loads(json.dumps(row["cell"])), sort_keys=False)
+        assert file.read_text(encoding="utf-8") == expected
+
+
+def test_twins_are_made_once_not_per_cell(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    real = Builder.cell
+
+    def counting(self: Builder, point: Any, where: str, twin: bool = True) -> Any:
+        made.append(point)
+        return real(self, point, where, twin)
+
+    monkeypatch.setattr(Builder, "cell", counting)
+    budgets = [{"random": {"keep": k}} for k in range(1, 11)]
+    rows = project.plan({**BLOCK, "reducer": budgets, "seed": [0, 1, 2], "limit": [4, 8]}).rows
+    shown = [row for row in rows if not row["support"]]
+    assert (len(shown), len(made)) == (120, 120 + 2 * 2 * 2)  # none and blind: per task and limit
+    for row in shown:
+        for twin in ("baseline", "blind"):
+            (other,) = (r for r in rows if r["id"] == row[twin])
+            assert other["cell"]["limit"] == row["cell"]["limit"] and other["column"] == row["column"]
 
 
 def test_a_limit_makes_cells_of_its_own(project: Project) -> None:

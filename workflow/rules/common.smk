@@ -9,7 +9,7 @@ from snakemake.utils import validate
 from prunegrid.grid import demand, settings, takeover
 from prunegrid.grid.data import stamp
 from prunegrid.grid.errors import GridError
-from prunegrid.grid.plan import Plan, make
+from prunegrid.grid.index import Tables
 
 SCHEMA = Path(workflow.basedir) / "workflow" / "schemas" / "config.schema.yaml"
 try:
@@ -31,49 +31,28 @@ shell.prefix(
 )  # `python` is the one that runs this
 
 
-def load_plan():
-    """Plan in the main process; a job reads what the main process wrote."""
-    written = Path("results/plan") / f"{STUDY}.json"
-    if not workflow.is_main_process and written.exists():
-        return Plan.read(written)
+def load_tables():
+    """Plan in the main process; a job looks up its own rows in what the main process wrote."""
+    written = None if workflow.is_main_process else Tables.read(Path("results"), STUDY)
+    if written:
+        return written
+    from prunegrid.grid.plan import make  # hydra: a job does without
+
     choose = {k: config[k] for k in ("model", "limit") if config.get(k) is not None}
     try:
-        return make(Path(), Path("results"), STUDY, choose)
+        plan = make(Path(), Path("results"), STUDY, choose)
     except GridError as error:
         raise WorkflowError(
             f"the study {STUDY!r} cannot be planned: {error}"
         ) from error
+    return Tables.of(plan.rows, plan.latency)
 
 
 if workflow.is_main_process:
     print(takeover.release(), end="", file=sys.stderr)
-PLAN = load_plan()
-ROWS = PLAN.rows
-CELLS = {row["id"]: row for row in ROWS}
-PREDICTIONS = {row["prediction"]: row for row in ROWS}
-TUNINGS = {  # of all cells that share one, the first: its cell.yaml says how
-    each["id"]: {**each, "cell": row["id"], "model": row["model"]}
-    for row in reversed(ROWS)
-    for each in row["adapters"]
-}
-MADE = {
-    each["made"]["digest"]: each["made"]["module"]
-    for each in TUNINGS.values()
-    if each["made"]
-}
-DATA = {
-    stamp(path): (path, md5)
-    for data in [row["cell"]["data"] for row in ROWS]
-    + [each["data"] for each in TUNINGS.values()]
-    for path, md5 in data.items()
-}
-
-MODELS = {
-    row["model"]: row["cell"]["model"]
-    for row in ROWS
-    if row["cell"]["model"]["source"]
-    and row["cell"]["model"]["weights"] == "checkpoint"
-}
+TABLES = load_tables()
+CELLS, PREDICTIONS, TUNINGS = TABLES.cells, TABLES.predictions, TABLES.tunings
+MADE, DATA, MODELS = TABLES.made, TABLES.data, TABLES.models
 SHARDS = config.get("shards") or {}
 
 
@@ -174,15 +153,21 @@ def latency_points(wildcards):
     """What the study wants measured, as the command line takes it."""
     given = {
         k: v if isinstance(v, int) else ",".join(map(str, v))
-        for k, v in (PLAN.latency or {}).items()
+        for k, v in (TABLES.latency or {}).items()
     }
     return " ".join(f"--{k.replace('_', '-')} {v}" for k, v in given.items())
+
+
+def all_predictions(wildcards):
+    return expand(
+        "results/predictions/{prediction}/records.jsonl", prediction=PREDICTIONS
+    )
 
 
 def measured(cell):
     """The measurements that a cell's tracking and table wait for: its own and its full-token twin's."""
     row = CELLS[cell]
-    ids = dict.fromkeys(filter(None, [row["baseline"], cell])) if PLAN.latency else ()
+    ids = dict.fromkeys(filter(None, [row["baseline"], cell])) if TABLES.latency else ()
     return [f"results/cells/{i}/latency.json" for i in ids]
 
 
@@ -199,23 +184,23 @@ def twins(wildcards):
     return " ".join(f"--{k} {row[k]}" for k in ("baseline", "blind") if row[k])
 
 
-def tracked_cells():
+def tracked_cells(wildcards):
     return [
         f"results/tracked/{STUDY}/{row['id']}.json"
-        for row in ROWS
+        for row in TABLES.rows
         if not row["support"]
     ]
 
 
-def scores():
+def scores(wildcards):
     """Asked for by name: what stands behind a finished page is no longer looked at, and a score that is gone comes back."""
-    return [f"results/cells/{row['id']}/score.json" for row in ROWS]
+    return [f"results/cells/{row['id']}/score.json" for row in TABLES.rows]
 
 
 def announce():
     """The banner of a run."""
-    shown = [row for row in ROWS if not row["support"]]
-    models = ", ".join(sorted({row["model"] for row in ROWS}))
+    shown = [row for row in TABLES.rows if not row["support"]]
+    models = ", ".join(sorted({row["model"] for row in TABLES.rows}))
     limit = f", first {config['limit']} questions" if config.get("limit") else ""
     print(
         f"\n  PruneGrid  study {STUDY}  model {models}  {len(shown)} cells, "

@@ -3,7 +3,7 @@
 rule latency:
     input:
         prediction_of_cell,
-        expand("results/predictions/{prediction}/records.jsonl", prediction=PREDICTIONS),
+        all_predictions,
     output:
         "results/cells/{cell}/latency.json",
     log:

@@ -1,7 +1,7 @@
 # A study's table, figures and page, beside the published numbers where the model is the published one.
 rule study:
     input:
-        tracked_cells(),
+        tracked_cells,
     output:
         page=report(
             "results/studies/{study}/index.html",

@@ -8,23 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from prunegrid.grid import adhoc, fitting, plain, tuning, twin
+from prunegrid.grid import adhoc, cell_file, fitting, index, plain, tuning, twin
 from prunegrid.grid.atomic import write_changed
 from prunegrid.grid.builder import Builder
-from prunegrid.grid.cell import Cell, digest
-from prunegrid.grid.code import accepted, code_hash, module_of
+from prunegrid.grid.cell import digest
+from prunegrid.grid.codes import Codes
 from prunegrid.grid.data import outs
 from prunegrid.grid.errors import GridError
 from prunegrid.grid.options import Options
 from prunegrid.grid.study import Entry, Study, expand
 
-PREDICT = "prunegrid.run.predict"
-SCORE = "prunegrid.run.score"
-COST = "prunegrid.run.cost"
 ABSENT = "absent"  # in place of the md5 of data that were not added yet
-DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml writes the same ten times as fast
 SOURCE = Path(__file__).resolve().parents[1]
 
 
@@ -131,14 +125,14 @@ def _absent(options: Options) -> dict[str, str]:
 
 
 def publish(results: Path, made: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the plan, with the past of its rows, and each cell.yaml, where they differ from what is there."""
+    """Write the plan, with the past of its rows, its index, and each cell.yaml, where they differ from what is there."""
     made = _with_pasts(results, made)
-    write_changed(_file(results, made), json.dumps(made))
+    text, places = index.document(made)
+    write_changed(_file(results, made), text)
+    write_changed(index.file(results, made["study"]), index.text(made, places))
+    parts: dict[str, str] = {}
     for row in made["cells"]:
-        write_changed(
-            results / "cells" / row["id"] / "cell.yaml",
-            yaml.dump(row["cell"], Dumper=DUMPER, sort_keys=False),
-        )
+        write_changed(results / "cells" / row["id"] / "cell.yaml", cell_file.text(row["cell"], parts))
     return made
 
 
@@ -172,6 +166,7 @@ def _with_past(
 
 
 def _document(study: Study, entries: Iterable[Entry], root: Path, known: Mapping[str, str]) -> dict[str, Any]:
+    codes = Codes(root)
     return {
         "study": study.name,
         "title": study.title,
@@ -180,11 +175,11 @@ def _document(study: Study, entries: Iterable[Entry], root: Path, known: Mapping
         "published": dict(study.published),
         "latency": study.latency,
         "cost_table": study.cost_table,
-        "cells": [_row(entry, root, known) for entry in entries],
+        "cells": [_row(entry, codes, known) for entry in entries],
     }
 
 
-def _row(entry: Entry, root: Path, known: Mapping[str, str]) -> dict[str, Any]:
+def _row(entry: Entry, codes: Codes, known: Mapping[str, str]) -> dict[str, Any]:
     cell = entry.cell
     return {
         "id": cell.id(),
@@ -203,22 +198,11 @@ def _row(entry: Entry, root: Path, known: Mapping[str, str]) -> dict[str, Any]:
         "reducer": dict(cell.reducer),
         "task": dict(cell.task),
         "tuning": dict(cell.tuning),
-        "code": accepted(root, predict_code(cell)),
-        "scorer": accepted(root, score_code(cell)),
-        "costing": accepted(root, code_hash([COST])),
+        "code": codes.prediction(cell),
+        "scorer": codes.score(cell),
+        "costing": codes.cost(),
         "cell": cell.to_dict(),
     }
-
-
-def predict_code(cell: Cell) -> str:
-    """Hash of the code that a prediction runs: its method, the core, and what asks in its task."""
-    targets = (cell.reducer["_target_"], cell.task["_target_"])
-    return code_hash([PREDICT, *(module_of(t) for t in targets)], judging=False)
-
-
-def score_code(cell: Cell) -> str:
-    """Hash of the code that a score runs."""
-    return code_hash([SCORE, module_of(cell.task["_target_"])])
 
 
 def _inputs(root: Path, results: Path) -> str:

@@ -216,12 +216,15 @@ def expand(study: Study, builder: Builder) -> list[Entry]:
     where = study.file
     entries: dict[tuple[str, str, str], Entry] = {}
     support: dict[str, Entry] = {}
+    twins: dict[str, Cell] = {}  # most points share theirs
     for point in points(study, builder.choose):
         cell, like = builder.cell(point, where)
         row, column = (place(study, point, side) for side in ("rows", "columns"))
         base: dict[str, str] = {}
         for name in ("none", "blind"):
-            other, _ = builder.cell({**point, "reducer": name, "seed": 0}, where)
+            twin = {**point, "reducer": name, "seed": 0}
+            other = twins.get(repr(twin)) or builder.cell(twin, where)[0]
+            twins[repr(twin)] = other
             base[name] = other.id()
             support.setdefault(other.id(), Entry(other, name, column, support=True))
         if like:
