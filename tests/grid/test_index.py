@@ -75,9 +75,11 @@ def test_a_plan_that_changed_meanwhile_is_named(project: Project, plan: Plan) ->
     where = project.results / "plan" / "mine.json"
     tables = Tables.read(project.results, "mine")
     assert tables is not None
-    where.write_text("{" + where.read_text(encoding="utf-8"), encoding="utf-8")  # one byte further
-    with pytest.raises(GridError, match=rf"mine\.json changed .* {plan.rows[0]['id']}.* run snakemake again"):
-        tables.cells[plan.rows[0]["id"]]
+    text, cell = where.read_text(encoding="utf-8"), plan.rows[0]["id"]
+    for changed in (f"{{{text}", text.replace(cell, f"{cell[:-1]}x")):  # one byte further; another cell's
+        where.write_text(changed, encoding="utf-8")
+        with pytest.raises(GridError, match=rf"mine\.json changed .* {cell}.* run snakemake again"):
+            tables.cells[cell]
     with pytest.raises(KeyError):
         tables.predictions["unknown"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from prunegrid.grid import adhoc, cell_file, fitting, index, plain, tuning, twin
 from prunegrid.grid.atomic import write_changed
 from prunegrid.grid.builder import Builder
-from prunegrid.grid.cell import digest
+from prunegrid.grid.cell import Cell, digest
 from prunegrid.grid.codes import Codes
 from prunegrid.grid.data import outs
 from prunegrid.grid.errors import GridError
@@ -201,8 +201,14 @@ def _row(entry: Entry, codes: Codes, known: Mapping[str, str]) -> dict[str, Any]
         "code": codes.prediction(cell),
         "scorer": codes.score(cell),
         "costing": codes.cost(),
-        "cell": cell.to_dict(),
+        "cell": _shared(cell),
     }
+
+
+def _shared(cell: Cell) -> dict[str, Any]:
+    """As `cell.to_dict()`, without copies: thousands of cells hold the same options."""
+    own = {"id": cell.id(), "prediction": cell.prediction_id(), "adapter": cell.adapter_id()}
+    return own | {field.name: getattr(cell, field.name) for field in fields(cell)}
 
 
 def _inputs(root: Path, results: Path) -> str:
