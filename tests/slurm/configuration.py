@@ -47,6 +47,8 @@ GresTypes=gpu
 NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first_port}-{last_port}] CPUs=2 \
 RealMemory=64000 Gres=gpu:1
 PartitionName=main Nodes=n[1-{nodes}] Default=YES MaxTime=1-0 State=UP PriorityTier=1
+# who is preempted here has half a minute to save
+PartitionName=graceful Nodes=n[1-{nodes}] MaxTime=1-0 State=UP PriorityTier=1 GraceTime=30
 PartitionName=urgent Nodes=n[1-{nodes}] MaxTime=1-0 State=UP PriorityTier=10
 """
 
