@@ -58,8 +58,11 @@ class Options:
         if not isinstance(held, Mapping):
             raise GridError(f"{where} must hold a mapping of options, not {held!r}")
         schema = SCHEMAS.get(group)
-        for key in set(held) - {f.name for f in fields(schema)} - {"defaults"} if schema else ():
-            raise unknown("option", key, (f.name for f in fields(schema)), where)
+        if schema is None:
+            return
+        names = [f.name for f in fields(schema)]
+        for key in set(held) - {*names, "defaults"}:
+            raise unknown("option", key, names, where)
 
     def compose(self, overrides: list[str]) -> dict[str, Any]:
         """hydra's own composition of conf/cell.yaml with overrides, as plain JSON."""
