@@ -12,7 +12,7 @@ from transformers import LlavaForConditionalGeneration
 
 from prunegrid.reduce import PromptText, ReducedVLM
 from prunegrid.reduce.methods.ivtp import IVTP
-from prunegrid.reduce.methods.keywords import asked, bare, members, overlap, relevance
+from prunegrid.reduce.methods.keywords import KeyTokens, asked, bare, members, overlap, relevance
 from prunegrid.reduce.methods.pseudo_cls import Selection
 from prunegrid.reduce.text import ClipText
 from reduce import clip
@@ -118,6 +118,17 @@ def test_the_threshold_itself_is_enough_and_only_the_scope_counts(monkeypatch: p
     found = Selection(tau=0.5).choose(seen, None)
     assert found.chosen.tolist() == [[False, True, False, True]]
     assert found.share.tolist() == [pytest.approx(2 / 3)] and found.words() == [["cd", "gh"]]
+
+
+def test_the_pseudo_cls_starts_as_the_mean_of_the_chosen_tokens() -> None:
+    """Text stands around the picture; the second sample is shorter, and nothing of it was chosen."""
+    tokens = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(2))
+    visual = torch.tensor([[False, True, True, False, False, False]] * 2)
+    valid = torch.tensor([[True] * 6, [True] * 5 + [False]])
+    seen: Any = SimpleNamespace(tokens=tokens, valid=valid, visual=visual)
+    chosen = torch.tensor([[False, True, False, True], [False] * 4])
+    got = KeyTokens([], chosen, torch.zeros(2)).mean(seen)
+    torch.testing.assert_close(got, torch.stack([(tokens[0, 3] + tokens[0, 5]) / 2, torch.zeros(4)]))
 
 
 def test_prompts_that_do_not_fit_are_refused(model: Model, inputs: Inputs) -> None:
