@@ -108,9 +108,9 @@ def test_one_stage_does_not_clear_the_failure_of_another(project: Project, cell:
     path.write_text(whole[:-30], encoding="utf-8")
     words = str(files.cell / "cell.yaml")
     assert run(project, "score", words) == 2
+    path.write_text(whole, encoding="utf-8")
     assert run(project, "cost", words) == 0
     assert json.loads((files.cell / "failed.json").read_text(encoding="utf-8"))["stage"] == "score"
-    path.write_text(whole, encoding="utf-8")
     assert run(project, "score", words) == 0
     assert not (files.cell / "failed.json").exists()
 
