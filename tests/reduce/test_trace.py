@@ -78,6 +78,19 @@ def test_counts_are_those_that_enter_the_layers(model: Model, inputs: Inputs, na
     assert trace.new_tokens == [new]
 
 
+def test_a_layer_that_reduces_in_its_middle_may_be_the_last(
+    model: Model, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model.config, "vision_feature_layer", -1)
+    census = Census(model)
+    try:
+        trace = answer(model, plan((at(Place.VISION, -1, mid=True), fixed(*range(4)))), one(inputs, 1)).trace
+    finally:
+        census.close()
+    assert trace.vision == [census.vision] and trace.vision_mlp == [census.mlp]
+    assert census.mlp[-1] < census.vision[-1]
+
+
 def test_survivors_are_named_by_patch_at_every_stage(model: Model, inputs: Inputs) -> None:
     first, second = {"0": draw(9, PATCHES, 1), "1": draw(6, PATCHES, 2)}, {"0": [5, 1], "1": [0, 4, 3]}
 

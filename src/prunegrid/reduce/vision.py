@@ -224,13 +224,18 @@ class VisionSide:
     def finish(self, trace: Trace, batch: int) -> None:
         """Write the vision side into the trace; the only place that moves counts off the device."""
         assert self.tokens is not None
-        counts = {id(t): t.counts() for t in (*self._entering, self.tokens, self._projected or self.tokens)}
-        trace.vision = [[counts[id(t)][b] + self.family.prefix for t in self._entering] for b in range(batch)]
-        if any(site.mid for site in self.sites):
-            mid = {resolve_layer(s.layer or 0, len(self.layers), "ViT") for s in self.sites if s.mid}
-            # A layer with a site in its middle hands on what its MLP got.
-            trace.vision_mlp = [[row[i + (i in mid)] for i in range(len(row))] for row in trace.vision]
-        trace.projector = counts[id(self._projected or self.tokens)]
+        # A layer with a site in its middle hands its MLP what that site left.
+        mid = {resolve_layer(s.layer or 0, len(self.layers), "ViT") for s in self.sites if s.mid}
+        mlp = [
+            self._kept.get(f"{Place.VISION}{i}", t) if i in mid else t for i, t in enumerate(self._entering)
+        ]
+        projected = self._projected or self.tokens
+        counts = {id(t): t.counts() for t in (*self._entering, *mlp, projected)}
+        extra = self.family.prefix
+        trace.vision = [[counts[id(t)][b] + extra for t in self._entering] for b in range(batch)]
+        if mid:
+            trace.vision_mlp = [[counts[id(t)][b] + extra for t in mlp] for b in range(batch)]
+        trace.projector = counts[id(projected)]
         if self._through is not None:
             trace.projector = [self._through] * batch
         trace.kept |= {place: tokens.kept() for place, tokens in self._kept.items()}
