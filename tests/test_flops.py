@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from prunegrid.cost import TokenSchedule, count, exact
 from prunegrid.reduce import Reducer, flops
 from prunegrid.reduce.flops import Seen, class_token
+from prunegrid.reduce.methods.vtip import VTIP
 from prunegrid.shape import ModelShape
 from reduce import clip, lab
 from test_contract import DEPTH, REDUCERS, made, model_of, tiny_shape
@@ -119,6 +120,19 @@ def test_torch_counts_what_a_reducer_says(name: str, model: Any) -> None:
 @pytest.mark.parametrize("name", ["h2o", "vtip"])
 def test_torch_counts_it_while_the_cache_is_held(name: str, model: Any) -> None:
     found, said = multiplied(model, built(name), new=4)
+    assert found == said.products
+
+
+@pytest.mark.parametrize("new", [1, 4])
+@pytest.mark.parametrize(
+    ("prefill", "heavy", "scope"),
+    [("cache", 6, "all"), ("tokens", 6, "all"), ("tokens", 60, "all"), ("tokens", 6, "visual")],
+)
+def test_torch_counts_what_vtip_does_to_a_prompt(
+    prefill: Any, heavy: int, scope: Any, new: int, model: Any
+) -> None:
+    reducer = VTIP("second", heavy=heavy, recent=5, scope=scope, prefill=prefill)
+    found, said = multiplied(model, reducer, new)
     assert found == said.products
 
 

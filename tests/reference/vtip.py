@@ -78,3 +78,27 @@ def progressive(layers: list[list[float]], alpha: float = 0.075) -> list[list[in
 def curve_counts(curve: list[float], layers: int = 20, alpha: float = 0.075) -> int:
     """Patches left when the same curve rules at every layer: the simulation behind the choice of H1."""
     return len(progressive([curve] * layers, alpha)[-1])
+
+
+def importance(x: Tensor) -> list[float]:
+    """x [T, D], what enters the language model -> per token the sum over all later ones of how similar they find it: each
+    token shares out 1, by softmax(x_i . x_j / sqrt(D)), over the tokens before it."""
+    total, width = x.shape
+    found = [0.0] * total
+    for i in range(1, total):
+        logits = torch.stack([(x[i] * x[j]).sum() * width**-0.5 for j in range(i)])
+        e = (logits - logits.max()).exp()
+        for j in range(i):
+            found[j] += float(e[j] / e.sum())
+    return found
+
+
+def cut(x: Tensor, heavy: int, recent: int, scope: list[int] | None = None) -> list[int]:
+    """Positions [0, T) that enter the language model: all out of `scope`, of it (ascending; None = all) the last
+    `recent` and the `heavy` best of the rest; ties to the earliest. Nothing goes up to heavy + recent."""
+    scope = list(range(len(x))) if scope is None else scope
+    if len(scope) <= heavy + recent:
+        return list(range(len(x)))
+    score, border = importance(x), len(scope) - recent
+    best = sorted(scope[:border], key=lambda t: (-score[t], t))[:heavy]
+    return [t for t in range(len(x)) if t not in scope or t in best or t in scope[border:]]

@@ -184,7 +184,7 @@ def test_second_stage_alone_is_h2o(model: Model, inputs: Inputs) -> None:
 )
 def test_second_stage_takes_h2os_settings(model: Model, inputs: Inputs, options: dict[str, Any]) -> None:
     got, want = (
-        answer(model, VTIP("second", **options), inputs, NEW),
+        answer(model, VTIP("second", prefill="cache", **options), inputs, NEW),
         answer(model, H2O(**options), inputs, NEW),
     )
     assert torch.equal(got.logits, want.logits) and got.trace.cache == want.trace.cache

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from prunegrid.reduce.flops import Flops, Seen, product, vit_rows
+from prunegrid.reduce.flops import SOFTMAX, Flops, Seen, each, product, vit_rows
 from prunegrid.reduce.methods.h2o import H2O, Memory
 from prunegrid.reduce.methods.schedule import fixed, geometric, highest
 from prunegrid.reduce.ops import span
 from prunegrid.reduce.places import Place, Probe, Site
+from prunegrid.reduce.probe import Record
 from prunegrid.reduce.reducer import Host, Reducer, budget, check_budget
 from prunegrid.reduce.view import Reduction, TokenView
 from prunegrid.shape import ModelShape
@@ -43,11 +45,18 @@ class VTIP(Reducer):
 
     `similarity`: attention = softmax per head, then the mean over heads, of the layer just run; joined = one
     softmax of q . k with heads concatenated; hidden = one softmax of the hidden states' dot products.
-    Stage 2 is H2O on all tokens with `heavy` and `recent` shares of the prompt: at 0.5 and 0.5 the cache stays at
-    the prompt's length. The prose says that it prunes "before feeding into LLM"; the published counts say that
-    prefill is untouched. Ints below the prompt's length prune right after prefill.
+    Stage 2 is H2O with the N = `heavy` best and the M = `recent` last tokens; `prefill` says what it does to the
+    prompt. full: nothing, as the published counts have it: both are shares, and the cache is held at the length of
+    the prompt (0.5 and 0.5: 2 int(L / 2)) or above. The prose prunes "before feeding into LLM"; for that
+    cache: each layer's cache keeps M + N tokens, or shares of the prompt, from the end of prefill on, by the attention
+    of that layer, per head or shared; prefill costs what it did, what follows reads less.
+    tokens: the prompt itself is cut to M + N (both ints) at the input of LLM layer 0, positions as they were; then
+    the cache holds as many. No attention is there yet: what token j is worth is the sum over later tokens i of
+    softmax over j < i of (x_i . x_j / sqrt(D)), x what enters the language model, "the similarity between each
+    token and all preceding tokens". `scope` visual: all tokens look, only visual ones count and go.
 
-    Cost: per layer one CLS row (2 N D) and a sort of N numbers; the ViT itself shrinks. Stage 2: see h2o.py.
+    Cost: per layer one CLS row (2 N D) and a sort of N numbers; the ViT itself shrinks. Stage 2: see h2o.py; tokens:
+    2 T^2 D for T tokens of the prompt, block by block.
     """
 
     stages: Literal["both", "first", "second"] = "both"
@@ -60,6 +69,7 @@ class VTIP(Reducer):
     recent: int | float = 0.5
     heads: Literal["each", "shared"] = "each"
     scope: Literal["all", "visual"] = "all"
+    prefill: Literal["full", "cache", "tokens"] = "full"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,6 +81,21 @@ class VTIP(Reducer):
         if self.keep is not None:
             check_budget(self.keep, "VTIP")
         _ = self.cache  # refuses impossible budgets
+        self._check_prefill()
+
+    def _check_prefill(self) -> None:
+        who, shares = f"VTIP: heavy={self.heavy}, recent={self.recent}", (float, float)
+        kinds = (type(self.heavy), type(self.recent))
+        if self.prefill == "full" and (kinds != shares or self.heavy + self.recent < 1 - 1e-9):
+            raise ValueError(
+                f"{who} may cut the prompt: say prefill=cache or prefill=tokens, or give shares that sum to 1"
+            )
+        if self.prefill == "tokens" and float in kinds:
+            raise ValueError(
+                f"{who} must be ints with prefill=tokens: a share of a prompt that is cut says two things"
+            )
+        if self.prefill == "tokens" and self.scope == "all" and self.recent < 1:
+            raise ValueError(f"{who}: prefill=tokens needs recent of at least 1: the last token speaks next")
 
     @property
     def cache(self) -> H2O:
@@ -89,7 +114,10 @@ class VTIP(Reducer):
             layers = range(self.after, last + 1) if progressive else (self.after - 1,)
             first = [Site(Place.VISION, i, Probe((i,))) for i in layers]
             self._counts(shape, first)  # refuses a budget beyond the model's patches
-        return (*first, *(self.cache.sites(shape) if self.stages != "first" else ()))
+        if self.stages == "first":
+            return first
+        cut = (Site(Place.PROMPT, 0, scope="all"),) if self.prefill == "tokens" else ()
+        return (*first, *cut, *self.cache.sites(shape))
 
     def _counts(self, shape: ModelShape, sites: Sequence[Site]) -> dict[int, int]:
         """ViT layer -> patches left after it, for the fixed-k twins."""
@@ -108,6 +136,8 @@ class VTIP(Reducer):
     def reduce(self, site: Site, view: TokenView, state: Any) -> Reduction | None:
         if site.place == Place.CACHE:
             return self.cache.reduce(site, view, state)
+        if site.place == Place.PROMPT:
+            return self.cut(view)
         assert site.layer is not None
         score = self.score(view, site.layer)
         if self.keep is not None:
@@ -130,6 +160,22 @@ class VTIP(Reducer):
             joined = joined * view.tokens.shape[2] ** -0.5
         return torch.nan_to_num(joined.masked_fill(~view.valid, -torch.inf).softmax(1))
 
+    def cut(self, view: TokenView) -> Reduction | None:
+        """The prompt's `heavy` best and `recent` last tokens in scope; the view holds all tokens."""
+        batch, length = view.valid.shape
+        if length <= self.heavy + self.recent:
+            return None
+        scope = view.valid if self.scope == "all" else view.valid & view.visual
+        after = scope.sum(1, keepdim=True) - scope.long().cumsum(1)  # tokens in scope behind this one
+        recent = scope & (after < self.recent)
+        score = importance(view.tokens, view.valid).masked_fill(~scope | recent, -torch.inf)
+        rank = score.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        stays = view.valid & ~scope | recent | scope & (rank < self.heavy)
+        place = torch.arange(length, device=stays.device).expand(batch, -1)
+        tokens = view.valid.sum(1)
+        weighed = tokens * (tokens > self.heavy + self.recent)  # alone, a short prompt is not looked at
+        return Reduction(place, valid=stays, note={"weighed": weighed.float()})
+
     def flops(self, host: Host, seen: Seen) -> Flops:
         vision, made = host.shape.vision, Flops()
         for site in self.sites(host.shape):
@@ -137,6 +183,8 @@ class VTIP(Reducer):
                 made += vit_rows(vision, seen, site.layer)
                 if self.similarity == "hidden":
                     made += product(1, vision.width, seen.vision[site.layer] - vision.prefix)
+        before = max(0, seen.notes.get("weighed", 0) - 1)  # tokens that look, and that are looked at
+        made += product(before, host.shape.llm.width, before) + each(SOFTMAX, before, before)
         return made if self.stages == "first" else made + self.cache.flops(host, seen)
 
 
@@ -150,6 +198,17 @@ def inflection(score: Tensor, valid: Tensor) -> Tensor:
     gain = ((n - place) * (first - d)).masked_fill(place >= n, -1.0)
     best = gain.argmax(1) + 1
     return torch.where(((first == last) | (n < 2)).squeeze(1), n.squeeze(1), best)
+
+
+def importance(tokens: Tensor, valid: Tensor) -> Tensor:
+    """tokens [B, N, D], valid [B, N] (real ones first) -> [B, N] fp32: how similar later tokens are to each, every one
+    of them sharing out 1 over those before it; 0 for padding."""
+    if tokens.shape[1] < 2:
+        return torch.zeros_like(valid, dtype=torch.float32)
+    x, seen = tokens[:, None].detach(), valid[:, None, None, 1:]
+    # Row i is token i + 1, which may look at 0..i: causal attention of the tokens to those one place before.
+    pairs = Record(x[:, :, 1:], x[:, :, :-1], x[:, :, :-1], seen, None, tokens.shape[2] ** -0.5, True)
+    return F.pad(pairs.received()[:, 0], (0, 1))
 
 
 def kept(n: Tensor, bend: Tensor, alpha: float, reading: str) -> Tensor:
