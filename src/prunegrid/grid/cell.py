@@ -13,6 +13,7 @@ from typing import Any
 from prunegrid.grid.errors import GridError
 
 NAME = re.compile(r"^[a-z0-9][a-z0-9_]*$")
+UNSEEN = ("data", "published", "source", "device")  # of a model: no answer depends on them
 
 
 def digest(value: Any, length: int = 10) -> str:
@@ -59,17 +60,20 @@ class Cell:
             check_name(part, getattr(self, part).get("name", ""))
 
     def prediction(self) -> dict[str, Any]:
-        """What the model's answers depend on: of data their content, wherever it lies."""
-        whole = asdict(self)
-        del whole["version"], whole["data"]
-        for key in ("data", "published", "source", "device"):
-            whole["model"].pop(key, None)
+        """What the model's answers depend on: of data their content, wherever it lies. Options are the cell's own."""
+        model = {k: v for k, v in self.model.items() if k not in UNSEEN}
         for key in ("path", "clip"):
-            if whole["model"].get(key):
-                whole["model"][key] = self._content(whole["model"][key])
-        whole["task"]["data"] = self._content(self.task["data"])
-        whole["tuning"] = _without_paths(whole["tuning"])
-        return whole
+            if model.get(key):
+                model[key] = self._content(model[key])
+        return {
+            "model": model,
+            "reducer": dict(self.reducer),
+            "task": {**self.task, "data": self._content(self.task["data"])},
+            "tuning": _without_paths(self.tuning),
+            "decoding": dict(self.decoding),
+            "seed": self.seed,
+            "limit": self.limit,
+        }
 
     def _content(self, path: str) -> str:
         """The md5 of the out that holds `path`, and the place inside it; a path in no out (a hub name) as it is."""
