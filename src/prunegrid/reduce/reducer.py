@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from prunegrid.reduce.flops import Flops, Seen
@@ -101,8 +102,8 @@ class ScoreReducer(Reducer):
         best = top(self.score(view), n, view.valid)
         if isinstance(self.keep, int) or view.full:
             return Reduction(raster(best)[0])
-        share = (view.valid.sum(1) * self.keep + 0.5).floor().clamp_min(1)
-        keep, valid = raster(best, first(share, n) & view.valid.gather(1, best))
+        own = budgets(self.keep, view.valid)
+        keep, valid = raster(best, first(own, n) & view.valid.gather(1, best))
         return Reduction(keep, valid=valid)
 
 
@@ -124,3 +125,11 @@ def budget(keep: int | float, tokens: int, who: str) -> int:
     if n > tokens:
         raise ValueError(f"{who}: keep={keep} is more than the {tokens} tokens there are")
     return n
+
+
+def budgets(keep: int | float, valid: Tensor) -> Tensor:
+    """int [B]: `keep` as a number of each sample's own tokens, of which valid [B, N] knows; no more than it has."""
+    own = valid.sum(1)
+    if isinstance(keep, int):
+        return own.clamp_max(keep)
+    return torch.minimum((own.double() * keep + 0.5).floor().long().clamp_min(1), own)

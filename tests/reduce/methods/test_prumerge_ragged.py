@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from test_prumerge_parity import view_of
+from test_twins import even
 
 from prunegrid.reduce import TokenView
 from prunegrid.reduce.methods.merging import Merging
@@ -51,11 +52,18 @@ CASES: list[tuple[Merging, Any, dict[str, Any]]] = [
     (PruMerge(k=9, similarity="dot"), prumerge.prumerge, {"k": 9, "similarity": "dot"}),
     (PruMerge(k=9, order="raster"), prumerge.prumerge, {"k": 9, "order": "raster"}),
     (PruMerge(k=9, select="topk", keep=20), prumerge.prumerge, {"k": 9, "select": "topk", "keep": 20}),
+    (PruMerge(k=9, select="topk", keep=0.2), prumerge.prumerge, {"k": 9, "select": "topk", "keep": 0.2}),
+    (PruMerge(k=9, select="topk", keep=0.001), prumerge.prumerge, {"k": 9, "select": "topk", "keep": 0.001}),
     (PruMergePlus(sampling="adaptive", k=9), prumerge.prumerge_plus_adaptive, {"k": 9}),
+    (PruMergePlus(k=9), prumerge.prumerge_plus_fixed, {"k": 9, "ratio": 1 / 8}),
 ]
 
 
-@pytest.mark.parametrize(("reducer", "loop", "options"), CASES, ids=["iqr", "dot", "raster", "topk", "plus"])
+@pytest.mark.parametrize(
+    ("reducer", "loop", "options"),
+    CASES,
+    ids=["iqr", "dot", "raster", "topk", "share", "least", "plus", "fixed"],
+)
 def test_each_sample_is_as_the_loop_has_it_alone(
     reducer: Merging, loop: Any, options: dict[str, Any]
 ) -> None:
@@ -67,14 +75,30 @@ def test_each_sample_is_as_the_loop_has_it_alone(
     tokens, outliers = apply(r, made.tokens, made.prefix), []
     for b, (image, n) in enumerate(zip(images, COUNTS, strict=True)):
         one = alone(image, n)
-        want = loop(one.x, one.keys, one.a, **options)
+        given = dict(options)
+        if isinstance(options.get("keep"), float):
+            given["keep"] = max(1, int(n * options["keep"] + 0.5))
+        want = loop(one.x, one.keys, one.a, **given)
         live = r.valid[b]
         assert [j for j in r.keep[b][live].tolist() if j >= 0] == want.kept
         torch.testing.assert_close(tokens[b][live], want.tokens, rtol=1e-6, atol=1e-8)
         outliers.append(len(prumerge.iqr_outliers(one.a)))
+        said = given.get("keep") or (int(n * options["ratio"]) if "ratio" in options else outliers[b])
+        assert r.note["selected"][b] == said
     assert len(set(outliers)) == 3, "counts do not differ: the test shows less than it says"
-    said = [20.0] * 3 if options.get("select") == "topk" else outliers
-    assert r.note["selected"].tolist() == said
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.9, 1.0, 0.001, 30, 100])
+def test_half_by_attention_half_by_place_is_of_a_samples_own(keep: int | float) -> None:
+    images = [inputs.image(144, 32, m, seed=m) for m in (13, 9, 20)]
+    reducer = PruMergePlus(sampling="topk", keep=keep, k=9)
+    r = reducer.reduce(reducer.sites(None)[0], ragged(images, -1), None)
+    assert r.valid is not None
+    for b, (image, n) in enumerate(zip(images, COUNTS, strict=True)):
+        total = min(n, keep) if isinstance(keep, int) else max(1, int(n * keep + 0.5))
+        top = prumerge.select_topk(image.a[:n], (total + 1) // 2)
+        more = even(top, total // 2, n) if total > 1 else []
+        assert r.keep[b][r.valid[b]].tolist() == [*top, *more, -1]
 
 
 def test_what_lies_on_the_fence_is_no_outlier() -> None:

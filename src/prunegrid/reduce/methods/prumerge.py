@@ -11,7 +11,7 @@ from typing import Any, Literal
 from prunegrid.reduce.methods.merging import Merging
 from prunegrid.reduce.ops import first, span, top
 from prunegrid.reduce.places import Site
-from prunegrid.reduce.reducer import budget, check_budget
+from prunegrid.reduce.reducer import budget, budgets, check_budget
 from prunegrid.reduce.view import Reduction, TokenView
 
 
@@ -43,7 +43,7 @@ class PruMerge(Merging):
             most, ragged = span(counts)
         else:
             most = budget(self.keep, a.shape[1], "PruMerge")
-            counts = view.valid.sum(1).clamp_max(most)
+            counts = budgets(self.keep, view.valid)
             if not view.full:
                 most, ragged = span(counts)
         keep = top(a, most, view.valid)

@@ -15,7 +15,7 @@ from torch import Tensor
 from prunegrid.reduce.methods.merging import Merging
 from prunegrid.reduce.ops import first, span, top
 from prunegrid.reduce.places import Site
-from prunegrid.reduce.reducer import budget, check_budget
+from prunegrid.reduce.reducer import budget, budgets, check_budget
 from prunegrid.reduce.view import Reduction, TokenView
 
 
@@ -24,7 +24,7 @@ class PruMergePlus(Merging):
     """Readings of "add spatial tokens".
 
     fixed (the released training path, and what the published 25 % and 50 % rows fit): N*keep/2 tokens by attention
-    and every int(2/keep)-th token from half a stride on, duplicates included.
+    and every int(2/keep)-th token but the last from half a stride on, duplicates included.
     adaptive (the released inference path): outliers, then every int(int(N/m)/3)-th token but the last, less those
     already there: a staircase of counts; from m = N/6 + 1 on nothing is pruned.
     paper (Algorithm 1): m outliers and m more, evenly spaced over the rest: 2m tokens.
@@ -48,7 +48,7 @@ class PruMergePlus(Merging):
         count, place = a.shape[1], torch.arange(a.shape[1], device=a.device)
         if self.sampling == "topk":
             total = budget(self.keep, count, "PruMergePlus")
-            wanted = view.valid.sum(1).clamp_max(total)
+            wanted = budgets(self.keep, view.valid)
             m = (wanted + 1) // 2
             more = wanted - m
         else:
@@ -67,12 +67,14 @@ class PruMergePlus(Merging):
 
     def _fixed(self, view: TokenView, a: Tensor) -> Reduction:
         count, ratio = a.shape[1], self.keep / 2
-        m = max(1, math.floor(count * ratio + 1e-6))
+        most = max(1, math.floor(count * ratio + 1e-6))
         stride = max(1, math.floor(1 / ratio + 1e-6))
-        chosen = top(a, m, view.valid)
-        spatial = torch.arange(stride // 2, count, stride, device=a.device).expand(len(a), -1)
-        keep = torch.cat([chosen, spatial], 1)
-        valid, ragged, note = view.valid.gather(1, keep), False, {"selected": torch.full((len(a),), float(m))}
+        own = view.valid.sum(1)
+        m = (own.double() * ratio + 1e-6).floor().long().clamp_min(1)
+        spatial = torch.arange(stride // 2, count - 1, stride, device=a.device).expand(len(a), -1)
+        keep = torch.cat([top(a, most, view.valid), spatial], 1)
+        valid = torch.cat([first(m, most), spatial < own[:, None] - 1], 1)
+        ragged, note = False, {"selected": m.float()}
         if not view.full:
             order = (~valid).to(torch.int8).argsort(dim=1, stable=True)  # close the gap behind fewer tokens
             width, ragged = span(valid.sum(1))
