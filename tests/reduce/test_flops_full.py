@@ -89,6 +89,10 @@ CASES: dict[str, tuple[Reducer, dict[str, Any]]] = {
     "topk_cls": (TopKCls(), {}),
     "received": (Received(), {}),
     "prumerge": (PruMerge(select="topk", keep=40, layer=-2), {"projector": 41}),
+    "prumerge_half": (
+        PruMerge(select="topk", keep=40, layer=-2, official_dtype=True),
+        {"projector": 41},
+    ),
     "visionzip": (VisionZip(), {}),
     "vispruner": (VisPruner(), {}),
     "spatial_pool": (SpatialPool(), {}),

@@ -10,6 +10,7 @@ Letters: N patches (576 at 24 x 24), C feature width, H heads, Dh head width, m 
 
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +35,19 @@ def class_attention_released(q_cls: Tensor, k: Tensor) -> Tensor:
     scale = k.shape[1] ** -0.5
     logits = torch.stack([(q_cls * key).sum() * scale for key in k])
     return _softmax(logits)[1:]
+
+
+def class_attention_half(q_cls: Tensor, k: Tensor) -> Tensor:
+    """`class_attention_released` as it is in fp16: inputs, products, scaled products and softmax are rounded to it,
+    what is summed in between is not. q_cls [C], k [1 + N, C] of any dtype -> [N] float32."""
+    query, scale = q_cls.half().double(), k.shape[1] ** -0.5
+    logits = []
+    for key in k.half().double():
+        product = np.float16(float((query * key).sum()))
+        logits.append(np.float16(np.float32(product) * np.float32(scale)))
+    powers = [np.exp(np.float64(x) - np.float64(max(logits))) for x in logits]
+    row = [np.float16(p / sum(powers)) for p in powers]
+    return torch.tensor([float(x) for x in row[1:]])
 
 
 def class_attention_per_head(q_cls: Tensor, k: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from prunegrid.reduce.flops import Flops, Seen, each, mixed, product, vit_rows
+from prunegrid.reduce.flops import SOFTMAX, Flops, Seen, each, mixed, product, vit_rows
 from prunegrid.reduce.ops import rows
-from prunegrid.reduce.places import Place, Probe, Site
+from prunegrid.reduce.places import Place, Probe, Site, resolve_layer
 from prunegrid.reduce.reducer import Host, Reducer
 from prunegrid.reduce.view import Bags, Reduction, TokenView
 
@@ -27,6 +27,10 @@ class Merging(Reducer):
     released: q and k of the LAST layer (which runs after the features are taken), heads joined, cosine similarity of
     keys, centre with weight 1, a remainder token at the end, descending order. paper: the penultimate layer, softmax
     per head and then the mean, dot products with pruned tokens only, centre left out, no remainder, raster order.
+
+    The released code's counts are those of fp16: `official_dtype` rounds the class attention wherever that code, run in
+    fp16, does: queries and keys, their products, the scaled ones, the softmax. Neighbours are found in fp32 still, the
+    features have the model's own dtype; a tower in another dtype than fp16 has other queries and keys to begin with.
     """
 
     variant: Variant = "released"
@@ -45,6 +49,7 @@ class Merging(Reducer):
     normalise: bool = False  # weights of each merged token sum to 1
     remainder: bool | None = None
     order: Literal["score", "raster"] | None = None
+    official_dtype: bool = False  # class attention in fp16, as the released code has it
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,6 +73,10 @@ class Merging(Reducer):
         for name, value in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        if self.official_dtype and self.heads != "joined":
+            raise ValueError(
+                f"{who}: official_dtype is of the released attention, heads=joined, not {self.heads}"
+            )
 
     def sites(self, shape: Any) -> tuple[Site, ...]:
         assert self.layer is not None
@@ -77,11 +86,23 @@ class Merging(Reducer):
         """[B, N] fp32: how the CLS attends to each patch; softmax over CLS and all patches."""
         assert self.layer is not None
         logits = view.logits(self.layer)[:, :, 0]  # [B, H, K], scaled by Dh^-0.5
-        if self.heads == "split":
+        if self.official_dtype:
+            rows = self._half(view, logits[:, 0] == -torch.inf)
+        elif self.heads == "split":
             rows = logits.softmax(-1).mean(1)
         else:  # one dot product over all heads, scaled by C^-0.5
             rows = (logits.sum(1) * logits.shape[1] ** -0.5).softmax(-1)
         return view.select(self.layer, rows)
+
+    def _half(self, view: TokenView, unseen: Tensor) -> Tensor:
+        """[B, K] the joined row with every step rounded to fp16; sums and exponentials in fp32, as kernels have them.
+        unseen [B, K]: keys that are padding."""
+        assert self.layer is not None
+        seen = view.records[self.layer]
+        query, keys = (x.transpose(1, 2).flatten(2).half().float() for x in (seen.query[:, :, :1], seen.key))
+        products = (keys @ query.transpose(1, 2)).squeeze(2).half()
+        logits = (products * keys.shape[2] ** -0.5).masked_fill(unseen, -torch.inf)
+        return logits.softmax(1, dtype=torch.float32).half().float()
 
     def outliers(self, a: Tensor, valid: Tensor) -> Tensor:
         """[B] int: how many patches lie above the upper fence; at least `minimum`. a, valid [B, N]."""
@@ -166,6 +187,9 @@ class Merging(Reducer):
         assert self.layer is not None
         vision, n = host.shape.vision, seen.features(host.shape)
         made = vit_rows(vision, seen, self.layer)
+        if self.official_dtype:
+            keys = seen.vision[resolve_layer(self.layer, vision.layers, "ViT")]
+            made += product(1, vision.width, keys) + each(SOFTMAX + 1, keys)
         if self.merge:
             centres, entries = seen.projector - bool(self.remainder), self.k + bool(self.centre)
             made += product(centres, vision.width, n) + each(
