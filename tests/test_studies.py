@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from grid.conftest import asked_here
+from grid.conftest import started_here
 from prunegrid.cost import tables
 from prunegrid.grid import fitting, published, twin
 from prunegrid.grid.errors import GridError
@@ -37,7 +37,7 @@ def options() -> Options:
 @pytest.fixture(autouse=True)
 def shared(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Options, "of", classmethod(lambda cls, conf: options))
-    monkeypatch.setattr(fitting, "ask", asked_here)
+    monkeypatch.setattr(fitting, "started", started_here)
 
 
 def planned(name: str, results: Path) -> Plan:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,18 @@ def remembered(self: Options, overrides: list[str]) -> dict[str, Any]:
     return copy.deepcopy(_composed[key])
 
 
-def asked_here(root: Path, questions: Sequence[Mapping[str, Any]]) -> list[str | None]:
-    """`fitting.ask` without a process of its own."""
-    return [wrong(question, root) for question in questions]
+@contextmanager
+def started_here(
+    root: Path, questions: Sequence[Mapping[str, Any]]
+) -> Iterator[Callable[[], list[str | None]]]:
+    """`fitting.started` without a process of its own."""
+    yield lambda: [wrong(question, root) for question in questions]
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Options, "compose", remembered)
-    monkeypatch.setattr(fitting, "ask", asked_here)
+    monkeypatch.setattr(fitting, "started", started_here)
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from prunegrid.grid import fitting
+from prunegrid.grid import fitting, plan
+from prunegrid.grid.builder import Builder
 from prunegrid.grid.errors import GridError
 from prunegrid.grid.plan import look
+from prunegrid.grid.study import Entry, Study, expand
 
 from .project import Project
 
@@ -22,12 +28,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The reducers that were asked; those that keep 7 tokens say no."""
     seen: list[str] = []
 
-    def ask(_root: Path, questions: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    @contextmanager
+    def started(
+        _root: Path, questions: Sequence[Mapping[str, Any]]
+    ) -> Iterator[Callable[[], fitting.Answers]]:
         options = [question["reducer"] for question in questions]
         seen.extend(f"{option['name']} {option.get('keep', '')}".strip() for option in options)
-        return ["keep=7 is unlucky" if option.get("keep") == 7 else None for option in options]
+        yield lambda: ["keep=7 is unlucky" if option.get("keep") == 7 else None for option in options]
 
-    monkeypatch.setattr(fitting, "ask", ask)
+    monkeypatch.setattr(fitting, "started", started)
     return seen
 
 
@@ -68,7 +77,9 @@ def test_another_model_or_other_code_is_another_question(
     assert sorted(asked) == ["blind", "none", "random 3"]
     asked.clear()
     monkeypatch.setattr(fitting, "code_hash", lambda modules: "other")
-    fitting.check(project.root, project.results, project.plan().rows, "here")
+    rows = project.plan().rows
+    assert asked == []
+    fitting.check(project.results, rows, "here", partial(fitting.ask, project.root))
     assert sorted(asked) == ["blind", "none", "random 3"]
 
 
@@ -88,6 +99,52 @@ def test_many_refusals_are_counted(project: Project, asked: list[str]) -> None:
         project.plan({"task": TASKS, "reducer": [*blocks, *layers]})
     assert str(caught.value).count("unlucky") == 3
     assert str(caught.value).endswith("; and 2 more")
+
+
+def test_all_questions_are_asked_before_the_study_is_expanded(
+    project: Project, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Budgets like another cell's, twins and what tunings train with included: none turns up late."""
+    known: list[list[str]] = []
+
+    def expanded(study: Study, builder: Builder) -> list[Entry]:
+        known.append(sorted(asked))
+        return expand(study, builder)
+
+    monkeypatch.setattr(plan, "expand", expanded)
+    tuning = [{"mini_lora": {"reducer": {"random": {"keep": 5}}}}, "mini_lora"]
+    reducers = [{"random": {"keep": {"like": "prumerge"}}}, {"random": {"keep": 4}}]
+    project.plan({"task": TASKS, "reducer": reducers, "tuning": tuning, "seed": [0, 1]})
+    assert known == [sorted(asked)]
+    assert {"random 5", "prumerge None"} <= set(asked)
+
+
+def test_what_turns_up_late_is_asked_then(project: Project, asked: list[str]) -> None:
+    project.study("mine", budgets(7, 3))
+    rows = look(project.root, project.results, "mine").rows
+    with fitting.asked(project.root, project.results, [rows[-1]["cell"]]) as asking:
+        assert len(asked) == 1
+        with pytest.raises(GridError, match="keep=7 is unlucky"):
+            fitting.check(project.results, rows, "here", asking)
+    assert len(asked) == len(set(asked)) == 4
+
+
+def test_a_study_that_is_wrong_stops_the_methods(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are at work when the last of its points turns out to be none; the error is the study's."""
+    monkeypatch.undo()
+    project.write("slow.py", "import time; time.sleep(600)")
+    monkeypatch.setattr(fitting, "FIT", "slow")
+    running: list[subprocess.Popen[str]] = []
+
+    class Popen(subprocess.Popen[str]):
+        def __init__(self, *words: Any, **options: Any) -> None:
+            super().__init__(*words, **options)
+            running.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    with pytest.raises(GridError, match="keep=999"):
+        project.plan(budgets(3, 999))
+    assert [process.returncode for process in running] == [-signal.SIGKILL]
 
 
 def test_a_listing_asks_nobody_and_writes_nothing(project: Project, asked: list[str]) -> None:

@@ -101,7 +101,8 @@ def test_twins_are_made_once_not_per_cell(project: Project, monkeypatch: pytest.
     budgets = [{"random": {"keep": k}} for k in range(1, 11)]
     rows = project.plan({**BLOCK, "reducer": budgets, "seed": [0, 1, 2], "limit": [4, 8]}).rows
     shown = [row for row in rows if not row["support"]]
-    assert (len(shown), len(made)) == (120, 120 + 2 * 2 * 2)  # none and blind: per task and limit
+    asked = 10 + 2  # once more, before all: methods are asked about each reducer
+    assert (len(shown), len(made)) == (120, 120 + 2 * 2 * 2 + asked)  # none and blind: per task and limit
     for row in shown:
         for twin in ("baseline", "blind"):
             (other,) = (r for r in rows if r["id"] == row[twin])

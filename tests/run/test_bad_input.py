@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,9 @@ def test_an_option_that_only_the_method_can_judge_is_still_refused_by_the_job(
     project: Project, refused: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checkpoint that came after planning may be shaped otherwise than it was thought to be."""
-    monkeypatch.setattr(fitting, "ask", lambda _root, questions: [None] * len(questions))
+    monkeypatch.setattr(
+        fitting, "started", lambda _root, questions: nullcontext(lambda: [None] * len(questions))
+    )
     for reducer, parts in (
         ({"prumerge": {"k": 0}}, ("conf/reducer/prumerge.yaml", "k=0", "at least 1")),
         ({"topk_cls": {"layer": -9}}, ("layer -9 does not exist", "0 to 3", "'topk_cls'", "'tiny'")),

@@ -1,7 +1,7 @@
 """What only a method can judge of its parameters, asked while planning: once for each distinct reducer and model.
 
-The planner stays light: methods answer in a process of their own (prunegrid.run.fit). What they found good is kept in
-results/plan/cache/fits.json until parameters, model or code change.
+The planner stays light: methods answer in a process of their own (prunegrid.run.fit), beside it. What they found good is
+kept in results/plan/cache/fits.json until parameters, model or code change.
 """
 
 from __future__ import annotations
@@ -10,60 +10,144 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prunegrid.grid.atomic import write_changed
+from prunegrid.grid.builder import Builder
 from prunegrid.grid.cell import digest
 from prunegrid.grid.code import code_hash, module_of
 from prunegrid.grid.errors import GridError
+from prunegrid.grid.study import Study, points
 
 FIT = "prunegrid.run.fit"
 MODEL = ("path", "config", "tokens", "side", "vision_layers", "llm_layers")
 NAMED = 3  # refused reducers that one error names
 
+Cell = Mapping[str, Any]  # of a row of a plan
+Question = Mapping[str, Any]
+Answers = list[str | None]  # for each question None, or what its method says against it
+
 
 def check(
-    root: Path, results: Path, rows: Sequence[Mapping[str, Any]], where: str, keep: bool = True
+    results: Path,
+    rows: Sequence[Mapping[str, Any]],
+    where: str,
+    asking: Callable[[Sequence[Question]], Answers],
+    keep: bool = True,
 ) -> None:
-    """rows: of a plan. Raises GridError that names each refused reducer's cell and what its method says. `keep`:
-    remember what was found good."""
-    found: dict[str, tuple[Mapping[str, Any], dict[str, Any]]] = {}
-    for row in rows:
-        for question in _questions(row["cell"]):
-            found.setdefault(digest(question, 16), (row, question))
-    codes = {
-        target: code_hash([FIT, module_of(target)])
-        for target in {question["reducer"]["_target_"] for _, question in found.values()}
-    }
-    keyed = {f"{key} {codes[q['reducer']['_target_']]}": (row, q) for key, (row, q) in found.items()}
-    file = results / "plan" / "cache" / "fits.json"
-    new = {key: each for key, each in keyed.items() if key not in _good(file)}
+    """rows: of a plan. Raises GridError that names each refused reducer's cell and what its method says. asking: what
+    `asked` gave. `keep`: remember what was found good."""
+    new = _new(results, (row["cell"] for row in rows))
     if not new:
         return
-    said = dict(zip(new, ask(root, [question for _, question in new.values()]), strict=True))
+    said = dict(zip(new, asking([question for _, question in new.values()]), strict=True))
     wrong = [f"{_who(*new[key])}: {text}" for key, text in said.items() if text]
     if wrong:
         more = f"; and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
         raise GridError(f"{where}: {'; '.join(wrong[:NAMED])}{more}")
     if keep:
+        file = _file(results)
         write_changed(file, json.dumps(sorted(_good(file) | set(new)), indent=0))
 
 
-def ask(root: Path, questions: Sequence[Mapping[str, Any]]) -> list[str | None]:
-    """For each question None, or what its method says against it."""
-    run = subprocess.run(
-        [sys.executable, "-m", FIT], input=json.dumps(questions), cwd=root, text=True, capture_output=True, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"},
-    )  # fmt: skip
-    if run.returncode:
-        last = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
+def ahead(study: Study, builder: Builder) -> list[Cell]:
+    """A cell for each distinct model, reducer and tuning of a study, so that methods answer while it is expanded.
+    Incomplete where something is wrong with the study: that is `expand`'s to say."""
+    found: dict[str, list[Cell]] = {}
+    try:
+        for point in points(study, builder.choose):
+            for reducer in (point.get("reducer", "none"), "none", "blind"):
+                at = {**point, "reducer": reducer}
+                key = repr([at.get(axis) for axis in ("model", "reducer", "tuning")])
+                if key not in found:
+                    found[key] = [made.to_dict() for made in builder.cell(at, study.file) if made]
+    except GridError:
+        pass
+    return [cell for cells in found.values() for cell in cells]
+
+
+@contextmanager
+def asked(
+    root: Path, results: Path, cells: Iterable[Cell]
+) -> Iterator[Callable[[Sequence[Question]], Answers]]:
+    """What asks methods. Those of `cells` that are new are asked at once, in the background; others when they turn up.
+    Nobody waits for answers that nobody wants any more."""
+    early = [question for _, question in _new(results, cells).values()]
+    if not early:
+        yield partial(ask, root)
+        return
+    with started(root, early) as answers:
+
+        def both(questions: Sequence[Question]) -> Answers:
+            known = dict(zip(map(_key, early), answers(), strict=True))
+            late = [question for question in questions if _key(question) not in known]
+            known |= dict(zip(map(_key, late), ask(root, late) if late else [], strict=True))
+            return [known[_key(question)] for question in questions]
+
+        yield both
+
+
+def ask(root: Path, questions: Sequence[Question]) -> Answers:
+    """Ask methods, and wait for what they say."""
+    with started(root, questions) as answers:
+        return answers()
+
+
+@contextmanager
+def started(root: Path, questions: Sequence[Question]) -> Iterator[Callable[[], Answers]]:
+    """Methods at work on questions; what is given waits for them. They are stopped at the end, done or not."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as asked_for:  # a pipe would wait for a reader
+        json.dump(questions, asked_for)
+        asked_for.seek(0)
+        process = subprocess.Popen(
+            [sys.executable, "-m", FIT], stdin=asked_for, cwd=root, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"},
+        )  # fmt: skip
+    with process:
+        try:
+            yield partial(_answers, process)
+        finally:
+            process.kill()
+
+
+def _answers(process: subprocess.Popen[str]) -> Answers:
+    out, err = process.communicate()
+    if process.returncode:
+        last = (err.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
         raise GridError(
             f"methods could not be asked about their parameters: `python -m {FIT}` failed: {last}"
         )
-    answers: list[str | None] = json.loads(run.stdout.splitlines()[-1])
+    answers: Answers = json.loads(out.splitlines()[-1])
     return answers
+
+
+def _new(results: Path, cells: Iterable[Cell]) -> dict[str, tuple[Cell, Question]]:
+    """Key in fits.json -> question that was not found good yet, and a cell that asks it."""
+    found: dict[str, tuple[Cell, Question]] = {}
+    for cell in cells:
+        for question in _questions(cell):
+            found.setdefault(_key(question), (cell, question))
+    codes = {
+        target: code_hash([FIT, module_of(target)])
+        for target in {question["reducer"]["_target_"] for _, question in found.values()}
+    }
+    good = _good(_file(results))
+    keyed = {f"{key} {codes[q['reducer']['_target_']]}": (cell, q) for key, (cell, q) in found.items()}
+    return {key: each for key, each in keyed.items() if key not in good}
+
+
+def _key(question: Question) -> str:
+    return digest(question, 16)
+
+
+def _file(results: Path) -> Path:
+    return results / "plan" / "cache" / "fits.json"
 
 
 def _questions(cell: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -81,8 +165,8 @@ def _plain(reducer: Mapping[str, Any]) -> dict[str, Any]:
     return {k: {"like": ""} if isinstance(v, Mapping) else v for k, v in reducer.items()}
 
 
-def _who(row: Mapping[str, Any], question: Mapping[str, Any]) -> str:
-    return f"reducer {question['reducer']['name']!r} of {row['cell']['id']} on model {row['cell']['model']['name']!r}"
+def _who(cell: Cell, question: Question) -> str:
+    return f"reducer {question['reducer']['name']!r} of {cell['id']} on model {cell['model']['name']!r}"
 
 
 def _good(file: Path) -> set[str]:

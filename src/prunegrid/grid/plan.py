@@ -51,9 +51,7 @@ def make(root: Path, results: Path, name: str, choose: Mapping[str, Any] | None 
     """Plan study `name` of root/conf. Unchanged inputs are answered from results/plan/cache."""
     cached, made = _cached(root, results, name, dict(choose or {}))
     if made is None:
-        study = study_of(root, results, name)
-        made = _planned(root, study, dict(choose or {}))
-        fitting.check(root, results, made["cells"], study.file)
+        made = _judged(root, results, study_of(root, results, name), dict(choose or {}))
         write_changed(cached, json.dumps(made))
     made = publish(results, made)
     return Plan.of(made)
@@ -67,9 +65,7 @@ def look(root: Path, results: Path, name: str, choose: Mapping[str, Any] | None 
 
 def look_at(root: Path, results: Path, study: Study, keep: bool = False) -> Plan:
     """As `look`, of a study that stands in no file; its methods are asked. `keep`: remember what they said."""
-    made = _planned(root, study, {})
-    fitting.check(root, results, made["cells"], study.file, keep)
-    return Plan.of(_with_pasts(results, made))
+    return Plan.of(_with_pasts(results, _judged(root, results, study, {}, keep)))
 
 
 def _cached(
@@ -81,11 +77,29 @@ def _cached(
     return cached, json.loads(cached.read_text(encoding="utf-8")) if cached.exists() else None
 
 
+def _judged(
+    root: Path, results: Path, study: Study, choose: Mapping[str, Any], keep: bool = True
+) -> dict[str, Any]:
+    """As `_planned`; methods judge their parameters meanwhile."""
+    builder = _builder(root, study, choose)
+    with fitting.asked(root, results, fitting.ahead(study, builder)) as asking:
+        made = _made(root, study, builder)
+        fitting.check(results, made["cells"], study.file, asking, keep)
+    return made
+
+
 def _planned(root: Path, study: Study, choose: Mapping[str, Any]) -> dict[str, Any]:
+    return _made(root, study, _builder(root, study, choose))
+
+
+def _made(root: Path, study: Study, builder: Builder) -> dict[str, Any]:
+    return {**_document(study, expand(study, builder), root, builder.outs), "choose": dict(builder.choose)}
+
+
+def _builder(root: Path, study: Study, choose: Mapping[str, Any]) -> Builder:
     if study.unsupported:
         raise GridError(f"{study.file}: unsupported: {study.unsupported}")
-    builder = Builder(Options.of(root / "conf"), outs(root), choose)
-    return {**_document(study, expand(study, builder), root, builder.outs), "choose": dict(choose)}
+    return Builder(Options.of(root / "conf"), outs(root), choose)
 
 
 def draft(root: Path, results: Path, name: str, choose: Mapping[str, Any] | None = None) -> Plan:
