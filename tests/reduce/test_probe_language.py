@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from prunegrid.reduce import Place, Site, probe
+from prunegrid.reduce import Place, Reduction, Site, TokenView, probe
 
 from . import oracle
+from .forgetting import AfterPrefill, once, others
 from .lab import (
+    HEADS,
+    KV_HEADS,
     LAYERS,
     PATCHES,
     Inputs,
@@ -129,3 +132,47 @@ def test_the_cache_shows_the_newest_rows_at_every_step(model: Model, inputs: Inp
             close(seen, attention[:, rows, :n])
             asked = attention[:, :n, :n].sum(1) if view.step == 0 else attention[:, n - 1, :n]
             close(view.received(2)[b][:, view.valid[b]], asked)
+
+
+def test_rows_that_a_sample_does_not_have_are_zero(model: Model) -> None:
+    """Sample 0 has less text, and more visual tokens than the other: its rows are filled up with some of those."""
+    inputs, seen = batch((1, 9), 3, (1, 1)), {"0": range(PATCHES), "1": [0, 5]}
+    view = look(
+        model, inputs, probed(at(Place.PROMPT, 2), 1, queries="text"), (at(Place.FEATURES), ragged(seen))
+    )
+    rows = view.attention(1)[0]
+    assert rows.shape[1] == 9 and view.attended[1].real[0].tolist() == [True] + [False] * 8
+    assert bool((rows[:, 0] > 0).any()) and not rows[:, 1:].any()
+
+
+def test_rows_of_heads_that_hold_different_tokens(model: Model, inputs: Inputs) -> None:
+    mine = [[2, 7, 11], [4]]
+
+    def act(view: TokenView) -> Reduction:
+        keep, valid = torch.tensor([[2, 7, 11], [4, 0, 0]]), torch.tensor([[True] * 3, [True, False, False]])
+        return Reduction(keep.expand(2, -1, -1), valid=valid.expand(2, -1, -1))
+
+    reducer: Plan = plan((probed(at(Place.CACHE, 1), 1, queries="last"), once(act)))
+    got = answer(model, reducer, inputs, new=4)
+    for b in range(2):
+        x, visual = prompt_of(model, inputs, b)
+        forgot, asked = AfterPrefill({1: [others(visual, keep) for keep in mine]}), {}
+
+        def policy(
+            layer: int,
+            step: int,
+            attention: Tensor,
+            asked: dict[tuple[int, int], Tensor] = asked,
+            forgot: AfterPrefill = forgot,
+        ) -> Tensor:
+            asked[layer, step] = attention[:, -1]
+            return forgot(layer, step, attention)
+
+        oracle.evicting(model, x, (), (), got.tokens[b], policy)
+        for view in reducer.seen[1:]:
+            for head in range(HEADS):
+                group = head * KV_HEADS // HEADS
+                live = view.valid[b, group]
+                want = asked[1, view.step][head, [visual[k] for k in mine[group]]]
+                close(view.attention(1)[b, head, 0][live], want)
+                close(view.received(1)[b, head][live], want)

@@ -80,6 +80,20 @@ def test_alignment_is_the_search_by_substring() -> None:
     assert want[10] == [5, 6] and want[7] == [2, 3], "K + 1 tokens"
 
 
+def test_white_space_joins_no_tokens() -> None:
+    """Also where the other tokenizer's pieces carry the space before them, as this one's do."""
+    assert bare(TEXT, (0, 1)) == (1, 1) and bare("of  the ", (2, 8)) == (4, 7)
+    spaced = [(a - TEXT[a - 1].isspace(), b) for a, b in clip_spans()]
+    assert spaced != list(clip_spans())
+    tokens, image = torch.randn(len(CLIP), 8, generator=torch.Generator().manual_seed(3)), torch.ones(8)
+    prompt = PromptText(TEXT, llm_spans())
+    got, want = (
+        relevance(prompt, "all", ClipText(tokens, tuple(spans), tokens[:1]), image)
+        for spans in (spaced, clip_spans())
+    )
+    assert torch.equal(got, want)
+
+
 @pytest.mark.parametrize("scope", ["turn", "all"])
 def test_relevance_is_the_mean_over_aligned_tokens(scope: Any) -> None:
     g = torch.Generator().manual_seed(1)

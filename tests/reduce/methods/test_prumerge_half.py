@@ -75,6 +75,17 @@ def test_counts_are_those_of_fp16(reducer: Merging) -> None:
     assert sum(a != b for a, b in zip(exact, want, strict=True)) >= 3, "fp16 changes nothing: shows nothing"
 
 
+def test_padding_is_not_selected_where_fp16_leaves_nothing() -> None:
+    """Real patches whose attention is 0 come before what is not there."""
+    samples = [made.patches(n, HEADS, seed=n, sharp=4.0) for n in (144, 60)]
+    asked = [(s.q[:, 0], s.k) for s in samples]
+    images = [inputs.image(n, 32, n // 12, seed=n) for n in (144, 60)]
+    shown = view(images, asked, -1)
+    reducer = PruMerge(k=9, select="topk", keep=100, official_dtype=True, order="raster")
+    assert int((reducer.class_attention(shown)[1, :60] == 0).sum()) > 20
+    assert made.kept(reducer.reduce(reducer.sites(None)[0], shown, None))[1] == [*range(60), -1]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_in_a_model_of_any_dtype(dtype: torch.dtype) -> None:
     model: LlavaForConditionalGeneration = lab.tiny().to(dtype)

@@ -48,9 +48,10 @@ def test_both_towers_drop_what_the_loop_drops(
     prunes = [(range(a, b), counts[b]) for a, b in pairwise([0, *counts])]
     options = {"attention": "single", "values": False}
     for b in range(batch):
-        alive, visual, cls = tower(
-            model, inputs["pixel_values"][b : b + 1], Progressive(entering).counts(shape)
-        )
+        left = Progressive(entering).counts(shape)
+        alive, visual, cls = tower(model, inputs["pixel_values"][b : b + 1], left)
+        spared = got.trace.vision_mlp[b][: len(left)]
+        assert spared == [1 + n for n in left], "a layer's MLP gets what its attention left"
         assert got.trace.kept[f"vision{shape.vision.selected - 1}"][b] == alive
         x, there = lab.prompt_of(model, inputs, b, visual)
         want = stages(model, x, there, cls, [], prunes, options)

@@ -121,6 +121,19 @@ def test_the_model_answers_as_if_what_was_cut_were_masked(
         assert got.trace.cache[b] == [policy.held[i] for i in range(LAYERS)]
 
 
+def test_padding_lends_no_score_to_the_answer(model: Model, inputs: Inputs) -> None:
+    """22 tokens stay 22, of 25 stay 23: the first new token of the shorter sample takes the place of its padding."""
+    reducer, new = VTIP("second", heavy=20, recent=3, prefill="tokens"), 12
+    got = answer(model, reducer, inputs, new)
+    assert got.trace.prompt == [[22] * LAYERS, [23] * LAYERS]
+    for b in range(2):
+        x, visual = prompt_of(model, inputs, b)
+        stages = [(0, door(reducer, x, visual), False)]
+        alive, _ = oracle.survivors(model, len(x) + new, range(len(x)), stages)
+        policy = made.Evicting(reducer.cache, None, alive, len(x))
+        close(got.logits[b], oracle.evicting(model, x, range(len(x)), stages, got.tokens[b], policy))
+
+
 def test_after_a_ragged_prune_in_the_vision_tower(model: Model) -> None:
     first = VTIP("first", 1, 0.3, "bend")
     reducer = replace(first, stages="both", heavy=4, recent=3, prefill="tokens")
