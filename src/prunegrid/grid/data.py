@@ -17,6 +17,8 @@ def outs(root: Path) -> dict[str, str]:
     try:
         listed = plain.read(file, str(file))
         return {out["path"]: out["md5"] for out in listed["outs"]}
+    except GridError as error:
+        raise GridError(f"{error}; or restore it from git") from error
     except (TypeError, KeyError) as error:
         raise GridError(f"{file} cannot be read ({error!r}); restore it from git") from error
 
