@@ -68,7 +68,7 @@ def test_importance_equals_the_loop(counts: list[int]) -> None:
 
 
 @pytest.mark.parametrize("scope", ["all", "visual"])
-@pytest.mark.parametrize("budgets", [(6, 5), (11, 1), (0, 4), (20, 20)])
+@pytest.mark.parametrize("budgets", [(6, 5), (11, 1), (0, 4), (19, 4), (20, 20)])
 @pytest.mark.parametrize("counts", [[24], [40, 33, 21, 26], [90, 45]], ids=str)
 def test_the_cut_equals_the_loop(scope: Any, budgets: tuple[int, int], counts: list[int]) -> None:
     samples = embeddings(counts)
