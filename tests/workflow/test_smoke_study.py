@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -22,6 +24,8 @@ def test_the_demo_can_be_planned_and_dry_run(copy: Path) -> None:
     run = snakemake(copy, "--dry-run", "--config", "study=demo")
     assert run.returncode == 0, run.stderr[-3000:]
     assert "predict" in run.stdout + run.stderr
+    made = {file.parent for file in (copy / "results").rglob("*") if file.is_file()}
+    assert made == {copy / "results" / "plan" / "cache"}, "a dry run leaves what it worked out, nothing else"
 
 
 def test_an_unknown_study_is_one_clear_error(copy: Path) -> None:
@@ -45,6 +49,25 @@ def test_a_study_runs_to_its_page_and_a_second_run_does_nothing(copy: Path) -> N
     assert again.returncode == 0
     assert "Nothing to be done" in again.stdout + again.stderr
     assert before == {p: p.stat().st_mtime_ns for p in (copy / "results" / "predictions").rglob("*.jsonl")}
+
+
+def test_a_new_scorer_judges_again_and_predicts_nothing(copy: Path, tmp_path: Path) -> None:
+    """The cell that stands for a prediction has another id then; the prediction is the same."""
+    assert snakemake(copy, "--config", "study=smoke").returncode == 0
+    before = json.loads((copy / "results" / "plan" / "smoke.json").read_text(encoding="utf-8"))["cells"]
+    changed = shutil.copytree(copy, tmp_path / "copy", symlinks=True)
+    for target in {row["task"]["_target_"] for row in before}:
+        module = changed / "src" / Path(*target.split(".")[:-1]).with_suffix(".py")
+        text, bumped = re.subn(
+            r"^(    version\b.*= \")", r"\1new-", module.read_text(encoding="utf-8"), flags=re.MULTILINE
+        )
+        assert bumped
+        module.write_text(text, encoding="utf-8")
+    said = snakemake(changed, "--dry-run", "--config", "study=smoke")
+    assert said.returncode == 0, said.stderr[-3000:]
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", said.stdout + said.stderr, flags=re.MULTILINE))
+    assert jobs.get("score") == str(len({row["id"] for row in before}))
+    assert "predict" not in jobs
 
 
 SHOWN = """

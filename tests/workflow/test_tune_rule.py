@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+from prunegrid.grid.plan import look
 
 from . import project
 
@@ -12,7 +13,7 @@ def test_every_training_is_planned_once_and_before_its_cells(tmp_path: Path) -> 
     folder = project.clone(tmp_path / "project")
     done = project.snakemake(folder, "-n", "--config", "study=lora", "limit=4")
     assert done.returncode == 0, done.stdout + done.stderr
-    cells = json.loads((folder / "results" / "plan" / "lora.json").read_text(encoding="utf-8"))["cells"]
+    cells = look(folder, folder / "results", "lora", {"limit": 4}).rows
     trainings = {each["id"] for row in cells for each in row["adapters"]}
     said = done.stdout + done.stderr
     counts = {

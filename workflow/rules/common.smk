@@ -32,7 +32,7 @@ shell.prefix(
 
 
 def load_tables():
-    """Plan in the main process; a job looks up its own rows in what the main process wrote."""
+    """Plan in the main process; a job looks up its own rows in what the main process wrote. A dry run leaves no plan."""
     written = None if workflow.is_main_process else Tables.read(Path("results"), STUDY)
     if written:
         return written
@@ -40,7 +40,9 @@ def load_tables():
 
     choose = {k: config[k] for k in ("model", "limit") if config.get(k) is not None}
     try:
-        plan = make(Path(), Path("results"), STUDY, choose)
+        plan = make(
+            Path(), Path("results"), STUDY, choose, workflow.output_settings.dryrun
+        )
     except GridError as error:
         raise WorkflowError(
             f"the study {STUDY!r} cannot be planned: {error}"
@@ -139,9 +141,15 @@ def of_cell(field):
     return lambda wildcards: CELLS[wildcards.cell][field]
 
 
-def cell_file(wildcards):
-    """The cell.yaml that a prediction is run from: the first cell that has it."""
+def cell_file(wildcards, output):
+    """The cell.yaml that a prediction is run from: of any cell that has it. As a function of `output` it is no reason to
+    predict again: another of the cells (after a new scorer, say) asks the same."""
     return f"results/cells/{PREDICTIONS[wildcards.prediction]['id']}/cell.yaml"
+
+
+def tuned_cell_file(wildcards, output):
+    """The cell.yaml that a tuning is run from; `output` as above: any cell that has it trains the same."""
+    return f"results/cells/{TUNINGS[wildcards.adapter]['cell']}/cell.yaml"
 
 
 def prediction_of_cell(wildcards):

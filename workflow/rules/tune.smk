@@ -28,7 +28,7 @@ rule tune:
         mem_mb=tuning_needs("mem_mb"),
         runtime=tuning_needs("runtime"),
     params:
-        cell=lambda wildcards: f"results/cells/{TUNINGS[wildcards.adapter]['cell']}/cell.yaml",
+        cell=tuned_cell_file,
         device=config["device"],
     shell:
         "HF_HUB_OFFLINE=1 OMP_NUM_THREADS={threads} python -m prunegrid tune {params.cell} --adapter {wildcards.adapter}"

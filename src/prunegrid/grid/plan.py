@@ -47,14 +47,15 @@ class Plan:
         return {row["id"]: row for row in self.rows}
 
 
-def make(root: Path, results: Path, name: str, choose: Mapping[str, Any] | None = None) -> Plan:
-    """Plan study `name` of root/conf. Unchanged inputs are answered from results/plan/cache."""
+def make(
+    root: Path, results: Path, name: str, choose: Mapping[str, Any] | None = None, dry: bool = False
+) -> Plan:
+    """Plan study `name` of root/conf. Unchanged inputs are answered from results/plan/cache. `dry`: write only there."""
     cached, made = _cached(root, results, name, dict(choose or {}))
     if made is None:
         made = _judged(root, results, study_of(root, results, name), dict(choose or {}))
         write_changed(cached, json.dumps(made))
-    made = publish(results, made)
-    return Plan.of(made)
+    return Plan.of(_with_pasts(results, made) if dry else publish(results, made))
 
 
 def look(root: Path, results: Path, name: str, choose: Mapping[str, Any] | None = None) -> Plan:
