@@ -9,11 +9,12 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prunegrid.grid.data import stamp
 from prunegrid.grid.errors import GridError
 
+V = TypeVar("V")
 Row = Mapping[str, Any]
 Place = Sequence[int]  # first byte of a row, and the one after its last
 ID = {"cell": "id", "prediction": "prediction"}  # table -> the field of a row that it looks up
@@ -21,7 +22,7 @@ ID = {"cell": "id", "prediction": "prediction"}  # table -> the field of a row t
 
 @dataclass(frozen=True)
 class Tables:
-    """rows: all, in the plan's order. cells: id -> row. predictions: id -> row of a cell that has it.
+    """rows: all, in the plan's order. cells: id -> first row. predictions: id -> row of the first cell that has it.
     tunings: id -> what `prunegrid.grid.tuning.rows` says, with the first `cell` that has it and that cell's `model`.
     made: digest of written data -> module that writes them. data: stamp -> (path, md5). models: name -> options of
     the checkpoints to fetch. latency: what to measure, if anything.
@@ -39,7 +40,7 @@ class Tables:
     @classmethod
     def of(cls, rows: Sequence[Row], latency: Mapping[str, Any] | None) -> Tables:
         """The tables of a plan in memory."""
-        cells, predictions = ({row[ID[key]]: row for row in rows} for key in ID)
+        cells, predictions = (_first(rows, ID[key], rows) for key in ID)
         return cls(rows, cells, predictions, **_small(rows), latency=latency)
 
     @classmethod
@@ -108,8 +109,16 @@ def document(made: Mapping[str, Any]) -> tuple[str, list[Place]]:
 def text(made: Mapping[str, Any], places: Sequence[Place]) -> str:
     """The index of a plan whose rows stand at `places`."""
     rows = made["cells"]
-    at = {f"{key}s": dict(zip((row[ID[key]] for row in rows), places, strict=True)) for key in ID}
+    at = {f"{key}s": _first(rows, ID[key], places) for key in ID}
     return json.dumps({**at, **_small(rows), "latency": made["latency"]})
+
+
+def _first(rows: Sequence[Row], field: str, values: Sequence[V]) -> dict[str, V]:
+    """value of a row's `field` -> what `values` holds for the first row that has it, in the plan's order."""
+    found: dict[str, V] = {}
+    for row, value in zip(rows, values, strict=True):
+        found.setdefault(row[field], value)
+    return found
 
 
 def _small(rows: Sequence[Row]) -> dict[str, Any]:

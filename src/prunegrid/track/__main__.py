@@ -7,8 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from prunegrid.report.cell import ResultError
-from prunegrid.report.results import load_study
+from prunegrid.grid.errors import GridError
+from prunegrid.grid.index import Tables
+from prunegrid.report.cell import Cell, ResultError
+from prunegrid.report.results import Study, load_study
 from prunegrid.track import store
 from prunegrid.track.board import Board
 
@@ -17,9 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0, or 1 with one line of error."""
     given = _parser().parse_args(arguments)
     try:
-        study = (
-            None if given.command == "init" and not given.study else load_study(given.results, given.study)
-        )
+        study = _study(given)
         with store.opened(given.store) as client:
             if study is None:
                 client.search_experiments(max_results=1)  # creates the tables
@@ -32,10 +32,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 board.track_study()
             else:
                 print(f"experiment {board.experiment}")
-    except (ResultError, store.TrackError) as error:
+    except (ResultError, GridError, store.TrackError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _study(given: argparse.Namespace) -> Study | None:
+    """What a command needs of a study: for cells their own rows, read at their places in the plan."""
+    if given.command == "init" and not given.study:
+        return None
+    plain = Path(given.study).name == given.study
+    tables = Tables.read(given.results, given.study) if given.command == "cell" and plain else None
+    if tables is None:
+        return load_study(given.results, given.study)
+    cells = [Cell(given.results, tables.cells[each]) for each in given.cell if each in tables.cells]
+    return Study(given.results, {"study": given.study}, tuple(cells))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -43,22 +43,16 @@ class Board:
             )
         return store.experiment(self.client, self.study.name, self.artifacts)
 
-    @cached_property
-    def colours(self) -> dict[str, str]:
-        """row -> colour, the one that figures give its method."""
-        from prunegrid.report.style import marks  # matplotlib
-
-        return {row: m.colour for row, m in marks((c.row, c.reducer) for c in self.study.everything).items()}
-
     def track_cell(self, cell: Cell) -> None:
         """One run for one cell; ResultError if there is nothing to track. Marks a finished cell as tracked."""
-        from prunegrid.track.cells import cell_entry, cell_files  # matplotlib
+        from prunegrid.report.style import colour_of  # matplotlib
+        from prunegrid.track.cells import cell_entry, cell_files
 
         if cell.state == "missing":
             raise ResultError(
                 f"cell {cell.id!r} has no result: {cell.folder / 'score.json'} is missing; run `snakemake` for it"
             )
-        entry = cell_entry(self.study, cell, self.colours[cell.row], dict(self._tunings(cell)))
+        entry = cell_entry(self.study, cell, colour_of(cell.reducer), dict(self._tunings(cell)))
         run_id, new = runs.track(self.client, self.experiment, entry, partial(cell_files, cell))
         print(f"{cell.id}: {'new run' if new else 'known run'} {run_id} ({entry.status})")
         if cell.state == "done":
