@@ -17,6 +17,7 @@ from prunegrid.run import (
     model_commands,
     score_file,
     stages,
+    studies,
 )
 from prunegrid.run.build import BuildError
 from prunegrid.run.files import ResultError
@@ -28,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--results", type=Path, default=None, help="the results folder (default: ROOT/results)")
     commands = made.add_subparsers(dest="command", required=True)
     grid_commands.add(commands)
+    studies.add(commands)
     cell_command.add(commands)
     stages.add(commands)
     data_commands.add(commands)
