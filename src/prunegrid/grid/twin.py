@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ OWN = {
     "seed",
     "limit",
     "without",
-}  # axes that a study's `mini` replaces; rows that it leaves out
+}  # axes that a study's `mini` replaces; labels of the reducers that it leaves out, `ToMe *` for several
 
 
 def load(conf: Path, name: str) -> Study:
@@ -85,7 +86,8 @@ def twin(study: Study, rules: Mapping[str, Any]) -> Study:
 
 def _block(block: Mapping[str, Any], rules: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
     made = dict(block)
-    made["reducer"] = [r for r in _listed(block.get("reducer", "none")) if label(r) not in without]
+    reducers = _listed(block.get("reducer", "none"))
+    made["reducer"] = [r for r in reducers if not any(fnmatchcase(label(r), each) for each in without)]
     for group in ("task", "tuning", "decoding"):
         if group in block:
             known = rules.get(group) or {}
