@@ -98,11 +98,13 @@ def submitit_parameters(
     """
     _reject_unknown(resources, limits)
     gpus = _whole(resources, "gpu", 0)
+    # A rule whose parts have the GPUs says gpu=0: a model named for all of the rule's jobs is then none of its own.
+    model = "" if "gpu" in resources and not gpus else _text(resources, "gpu_model")
     nodes = _whole(resources, "nodes", 1, least=1)
     runtime = _whole(resources, "runtime", DEFAULT_RUNTIME_MIN, least=1)
     # all checks are made for both clusters: what passes here must not fail on Slurm
     requests = {
-        "gres": _gres(gpus, _text(resources, "gpu_model"), _text(resources, "gres")),
+        "gres": _gres(gpus, model, _text(resources, "gres")),
         "mem": f"{memory}MB" if (memory := _whole(resources, "mem_mb", 0)) else "",
         "partition": _text(resources, "slurm_partition"),
         "account": _text(resources, "slurm_account"),

@@ -119,6 +119,13 @@ def test_snakemakes_own_resources_and_limits_are_no_requests():
     assert slurm(io=3, limits=("io",)) == plain
 
 
+def test_a_model_of_gpu_is_nothing_to_a_job_that_says_gpu_0():
+    got = submitit_parameters(
+        {"gpu": 0, "gpu_model": "a100", "gres": "disk:1"}, 1, cluster="slurm", options=Options()
+    )
+    assert got["gres"] == "disk:1"
+
+
 @pytest.mark.parametrize(
     ("resources", "words"),
     [
