@@ -52,6 +52,16 @@ def test_the_spelling_of_a_number_does_not_matter(spelling: str, fence: str, pro
     assert ids[0] == ids[1]
 
 
+@pytest.mark.parametrize(("given", "held"), [("20", 20), ("1", 1), ("1.0", 1.0), ("0.5", 0.5)])
+def test_a_whole_number_where_the_yaml_holds_a_share_is_so_many_tokens(
+    given: str, held: float, project: Project
+) -> None:
+    text = f"blocks: [{{task: mini_vqa, reducer: {{h2o: {{heavy: {given}, recent: {given}}}}}}}]"
+    project.write("conf/study/mine.yaml", text)
+    made = shown(project.plan().rows)[0]["cell"]["reducer"]["heavy"]
+    assert made == held and type(made) is type(held)
+
+
 def test_a_name_for_the_table_changes_no_cell(project: Project) -> None:
     plain, named = (
         shown(project.plan({"task": "mini_vqa", "reducer": reducer}).rows)[0]

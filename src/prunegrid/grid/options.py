@@ -88,7 +88,8 @@ class Options:
 
 
 def _as(like: Any, value: Any, where: str) -> Any:
-    """`value` in the type of the option's own value: 2 and 2.0 are one number where the yaml holds a float."""
+    """`value` in the type of the option's own value: 2 and 2.0 are one number where the yaml holds a float. But not
+    where it holds a share: 0.25 is a quarter of the tokens, 1.0 all of them, and 20 or 1 are so many tokens."""
     if isinstance(value, float) and not math.isfinite(value):
         raise GridError(f"{where}={value!r} must be a finite number")
     number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -102,4 +103,5 @@ def _as(like: Any, value: Any, where: str) -> Any:
         and not (number or isinstance(value, Mapping) or value == "all")
     ):
         raise GridError(f"{where}={value!r} must be a number, `all`, or a figure like {{of: 576, keep: 64}}")
-    return float(value) if isinstance(like, float) and number else value
+    share = isinstance(like, float) and 0 < like <= 1
+    return float(value) if isinstance(like, float) and number and not share else value
