@@ -41,8 +41,10 @@ def state(cluster: LocalCluster, job_id: str) -> str:
 
 def test_a_job_runs_and_ends(tmp_path):
     cluster = LocalCluster()
-    job_id = start(cluster, tmp_path, "sleep 1; echo gpus=[$CUDA_VISIBLE_DEVICES]")
+    text = "while [ ! -e go ]; do sleep 0.1; done; echo gpus=[$CUDA_VISIBLE_DEVICES]"
+    job_id = start(cluster, tmp_path, text)
     assert state(cluster, job_id) == "RUNNING" and is_controller(int(job_id))
+    (tmp_path / "go").touch()
     wait_until(lambda: state(cluster, job_id) == "FAILED")  # gone; whether it succeeded, its result says
     found = read_outcome(result_path(tmp_path, job_id), "token", 0.0)
     assert found is not None and found.ok
@@ -59,7 +61,7 @@ def test_cancelling_ends_all_processes(tmp_path, own):
         os.kill(int(job_id), signal.SIGSTOP)
     (cluster if own else LocalCluster()).cancel([job_id], {job_id: claim})
     wait_until(lambda: state(cluster, job_id) == "FAILED")
-    assert session_members(claim.session) == []
+    wait_until(lambda: session_members(claim.session) == [])
 
 
 def test_a_process_id_that_somebody_else_uses_is_not_ours():
