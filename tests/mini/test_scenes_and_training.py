@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,14 +108,16 @@ def test_a_training_cut_in_the_middle_ends_with_the_same_weights(tmp_path: Path,
     train.train(stage, cut, plan(stage, 4))
     left, right = (torch.load(f / f"{stage}.pt", weights_only=True)["modules"] for f in (whole, cut))
     assert all(torch.equal(left[k], right[k]) for k in left)
+    with pytest.raises(ValueError, match="seed 0, not 1: train in another folder"):
+        train.train(stage, cut, replace(plan(stage, 5), seed=1))
 
 
 def _interrupted(stage: str, folder: Path, plan: train.Plan, after: int) -> None:
     """Run `plan` saving every step, and break off behind step `after`."""
     stored = train._store
 
-    def store(path: Path, modules: object, optimiser: object, step: int) -> None:
-        stored(path, modules, optimiser, step)  # type: ignore[arg-type]
+    def store(path: Path, modules: object, optimiser: object, step: int, seed: int) -> None:
+        stored(path, modules, optimiser, step, seed)  # type: ignore[arg-type]
         if step == after:
             raise KeyboardInterrupt
 

@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def fit(plan: Plan, modules: nn.ModuleDict, loss: Loss, folder: Path, every: int
     weights = [p for p in modules.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=plan.rate, weight_decay=0.01, betas=(0.9, 0.98))
     path = folder / f"{plan.stage}.pt"
-    step = _resume(path, modules, optimiser)
+    step = _resume(path, modules, optimiser, plan.seed)
     batches = Batches(plan.seed, plan.stage, plan.size, step, plan.questions, plan.ramp)
     stream = iter(DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4))
     bar = tqdm(total=plan.steps, initial=step, desc=plan.stage, unit="step", mininterval=5.0)
@@ -87,21 +87,30 @@ def fit(plan: Plan, modules: nn.ModuleDict, loss: Loss, folder: Path, every: int
             _append(folder / "metrics.jsonl", row)
             bar.set_postfix({k: f"{v:.3g}" for k, v in row.items() if isinstance(v, float)})
         if step % every == 0 or step == plan.steps:
-            _store(path, modules, optimiser, step)
+            _store(path, modules, optimiser, step, plan.seed)
     bar.close()
 
 
-def _resume(path: Path, modules: nn.ModuleDict, optimiser: torch.optim.Optimizer) -> int:
+def _resume(path: Path, modules: nn.ModuleDict, optimiser: torch.optim.Optimizer, seed: int) -> int:
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
+    if state.get("seed", seed) != seed:
+        raise ValueError(f"{path} was trained with seed {state['seed']}, not {seed}: train in another folder")
     modules.load_state_dict(state["modules"])
     optimiser.load_state_dict(state["optimiser"])
     return int(state["step"])
 
 
-def _store(path: Path, modules: nn.ModuleDict, optimiser: torch.optim.Optimizer, step: int) -> None:
-    state = {"modules": modules.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
+def _store(
+    path: Path, modules: nn.ModuleDict, optimiser: torch.optim.Optimizer, step: int, seed: int
+) -> None:
+    state = {
+        "modules": modules.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "step": step,
+        "seed": seed,
+    }
     partial = path.with_suffix(".tmp")
     torch.save(state, partial)
     partial.replace(path)
@@ -166,12 +175,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--seed", type=int, default=0, help="of weights and pictures (0: as shipped)")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
     if arguments.stage == "save":
         export(arguments.folder, arguments.out)
     else:
-        train(arguments.stage, arguments.folder)
+        train(arguments.stage, arguments.folder, replace(PLANS[arguments.stage], seed=arguments.seed))
 
 
 if __name__ == "__main__":
