@@ -16,6 +16,8 @@ SMALL = {"model": "mini", "task": "mini_pope", "reducer": ["none"]}
 
 @pytest.fixture
 def several(project: Project) -> Project:
+    for left in (project.root / "conf" / "study").glob("*.yaml"):  # by tests before
+        left.unlink()
     project.study("big", BIG)
     project.study("big_alone", BIG, mini=False)
     project.study("mixed", BIG, SMALL)
