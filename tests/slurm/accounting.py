@@ -10,8 +10,8 @@ from .daemons import Daemons, until
 _UP_S = 120.0
 
 
-def start_accounting(daemons: Daemons, folder: Path, port: int) -> None:
-    """Start a database and slurmdbd, and make the cluster known to them."""
+def start_accounting(daemons: Daemons, folder: Path, port: int) -> int:
+    """Start a database and slurmdbd, and make the cluster known to them; returns slurmdbd's process id."""
     data = folder / "sql"
     daemons.run("mariadb-install-db", f"--datadir={data}", "--auth-root-authentication-method=normal")
     folder.chmod(0o755)  # the database runs as a user of its own
@@ -28,10 +28,17 @@ def start_accounting(daemons: Daemons, folder: Path, port: int) -> None:
     until(lambda: bool(daemons.run(*sql, "select 1", seconds=20)), _UP_S, "the database answers")
     grant = "grant all on slurm_acct.* to 'slurm'@'%' identified by 'private'"
     daemons.run(*sql, f"create database slurm_acct; {grant}; {grant.replace('%', 'localhost')};")
-    daemons.start("slurmdbd", "-D")
-    until(lambda: _answers(daemons), _UP_S, "slurmdbd answers")
+    pid = start_slurmdbd(daemons)
     # before the controller registers itself, or its first jobs stay unknown to the database
     daemons.run("sacctmgr", "-i", "add", "cluster", "private", seconds=60)
+    return pid
+
+
+def start_slurmdbd(daemons: Daemons) -> int:
+    """Start slurmdbd on the database, and wait until it answers; returns its process id."""
+    pid = daemons.start("slurmdbd", "-D")
+    until(lambda: _answers(daemons), _UP_S, "slurmdbd answers")
+    return pid
 
 
 def _answers(daemons: Daemons) -> bool:

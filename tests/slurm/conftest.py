@@ -35,6 +35,13 @@ def cluster(
     found.stop()
 
 
+@pytest.fixture(autouse=True)
+def answering(request: pytest.FixtureRequest) -> None:
+    """No test begins on a cluster whose accounting the test before it has left speechless."""
+    if "cluster" in request.fixturenames:
+        request.getfixturevalue("cluster").mend_accounting()
+
+
 @pytest.fixture
 def workflow(cluster: PrivateCluster, tmp_path: Path) -> Iterator[Callable[[str], Workflow]]:
     """Makes the workflow of a test; with the test, its runs and all jobs of the cluster end."""

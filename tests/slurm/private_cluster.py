@@ -19,7 +19,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .accounting import start_accounting
+from .accounting import start_accounting, start_slurmdbd
 from .configuration import configure
 from .daemons import Daemons, end, until
 from .packages import ClusterError, ensure, search_path
@@ -37,6 +37,8 @@ class PrivateCluster:
         self.accounting = accounting
         self._env = {**os.environ, "SLURM_CONF": str(self.conf), "PATH": search_path()}
         self._daemons = Daemons(self.folder, self._env)
+        self._slurmdbd = 0
+        self._known = ""  # a job that accounting has to know
 
     @property
     def conf(self) -> Path:
@@ -53,11 +55,14 @@ class PrivateCluster:
         try:
             self._start_munge()
             if self.accounting:
-                start_accounting(self._daemons, self.folder, port)
+                self._slurmdbd = start_accounting(self._daemons, self.folder, port)
             self.start_controller(clean=True)
             for number in range(1, self.nodes + 1):
                 self.start_node(f"n{number}")
             self.wait_for_nodes()
+            if self.accounting:
+                self._known = self.client("sbatch", "--parsable", "-o", "/dev/null", "--wrap", "true").strip()
+                until(self.accounts, _UP_S, "sacct lists a job")
         except Exception:
             self.stop()
             raise
@@ -99,6 +104,29 @@ class PrivateCluster:
             check=True,
         )
         return done.stdout
+
+    def accounts(self) -> bool:
+        """Whether accounting lists a job that it has to know."""
+        with contextlib.suppress(subprocess.SubprocessError):
+            said = self.client("sacct", "-n", "-X", "-P", "-o", "jobid", "-j", self._known)
+            return self._known in said.split()
+        return False
+
+    def stop_accounting(self) -> None:
+        """End slurmdbd; its database stays."""
+        end(self._slurmdbd)
+
+    def mend_accounting(self) -> None:
+        """Start slurmdbd again if it lists no job any more.
+
+        slurmdbd 22.05 on MariaDB 10.11 sometimes answers every query with nothing once a controller has registered
+        again ("We should have gotten a result: 'No error'" in its log), until it is restarted.
+        """
+        if not self.accounting or self.accounts():
+            return
+        self.stop_accounting()
+        self._slurmdbd = start_slurmdbd(self._daemons)
+        until(self.accounts, _UP_S, "sacct lists a job after slurmdbd was started again")
 
     def wait_for_nodes(self, seconds: float = _UP_S) -> None:
         """Wait until all nodes are idle."""

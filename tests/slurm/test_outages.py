@@ -90,3 +90,12 @@ def test_a_controller_that_restarts_and_one_that_is_away(cluster: PrivateCluster
     run.check()
     assert sorted(work.lines("side")) == once_each(8, 4)
     assert len(run.job_ids) == len(set(run.job_ids)) == 12
+
+
+def test_a_test_does_not_begin_on_a_silent_accounting(cluster: PrivateCluster) -> None:
+    if not cluster.accounting:
+        pytest.skip("this cluster has no accounting")
+    cluster.stop_accounting()
+    assert not cluster.accounts()
+    cluster.mend_accounting()
+    assert cluster.accounts()
