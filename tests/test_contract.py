@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from reduce import clip, lab
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 SOURCED = re.compile(r"arXiv:\d{4}\.\d{4,5}|Table \d+|The floor|: the baseline|project's own")
-DEPTH = 6  # as deep as the mini model: methods with several stages need the layers
+DEPTH = lab.DEPTH
 
 
 def names(group: str) -> list[str]:
@@ -101,14 +101,6 @@ def test_a_reducer_fits_the_mini_and_the_full_shape(name: str, size: str) -> Non
         if site.layer is not None:
             resolve_layer(site.layer, tower.layers, what)
         check_probe(site, tower.layers, what)
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[Any]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield lab.tiny(layers=DEPTH)
-    torch.set_num_threads(before)
 
 
 def footprint(model: Any) -> tuple[object, ...]:

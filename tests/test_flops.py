@@ -7,7 +7,7 @@ the reducer multiplied itself: to the last operation.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from cost.small import LINEAR
 from prunegrid.cost import TokenSchedule, count, exact
 from prunegrid.reduce import Reducer, flops
 from prunegrid.reduce.flops import Seen, class_token
@@ -23,21 +24,6 @@ from prunegrid.shape import ModelShape
 from reduce import clip, lab
 from test_contract import DEPTH, REDUCERS, made, model_of, tiny_shape
 
-MATRICES = {
-    "patch_embed",
-    "q",
-    "k",
-    "v",
-    "out",
-    "fc1",
-    "fc2",
-    "gate",
-    "up",
-    "down",
-    "linear_1",
-    "linear_2",
-    "lm_head",
-}
 UNREAD = f"CLIPVisionModel.encoder.layers.{DEPTH - 1}"  # the ViT layer behind the features
 SHRINKS = "downsample"  # its picture has fewer patches to embed than the model's shape says
 
@@ -53,14 +39,6 @@ COUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: cpu_atten
 
 def counter() -> FlopCounterMode:
     return FlopCounterMode(display=False, custom_mapping=COUNTED)
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[Any]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield lab.tiny(layers=DEPTH)
-    torch.set_num_threads(before)
 
 
 def built(name: str) -> Reducer:
@@ -82,7 +60,7 @@ def modelled(shape: ModelShape, row: Mapping[str, Any], new: int) -> float:
     total = 0.0
     for op in count(shape, schedule, "exact"):
         biased = op.stage in ("vision", "projector") and op.name != "patch_embed"
-        if op.name in MATRICES:
+        if op.name in LINEAR:
             total += (op.flops - (op.store / 2 if biased else 0)) * op.times
     seen = Seen.of(row)
     steps = sum(seen.keys(i, s) for i in range(shape.llm.layers) for s in range(1, new))

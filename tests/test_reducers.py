@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -18,14 +18,6 @@ from reduce import clip, lab
 from test_contract import DEPTH, REDUCERS, made, model_of, tiny_shape
 
 ADAPTIVE = {"prumerge", "ats", "vtip"}  # counts of their own for every picture
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[Any]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield lab.tiny(layers=DEPTH)
-    torch.set_num_threads(before)
 
 
 def run(model: Any, reducer: Reducer, inputs: lab.Inputs, new: int = 3) -> tuple[torch.Tensor, Any]:

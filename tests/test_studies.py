@@ -28,15 +28,8 @@ CHECKPOINTS = {
 ABSENT = {"video_llava_7b"}  # measured by a paper, and no model of this project
 
 
-@pytest.fixture(scope="module")
-def options() -> Options:
-    """Composed once for all studies."""
-    return Options.of(CONF)
-
-
 @pytest.fixture(autouse=True)
-def shared(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Options, "of", classmethod(lambda cls, conf: options))
+def asked_here(composed_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "started", started_here)
 
 

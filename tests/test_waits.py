@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunegrid.reduce import Place, cache, language, vision
 from reduce import clip, lab
-from test_contract import DEPTH, REDUCERS, made, model_of, tiny_shape
+from test_contract import REDUCERS, made, model_of, tiny_shape
 from test_reducers import ADAPTIVE
 
 # A site's whole work: view, rows of the probe, choice, mixing, bookkeeping.
@@ -62,14 +62,6 @@ def noting(method: Callable[..., Any], waits: Waits, spent: list[tuple[Any, int]
         return result
 
     return worked
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[Any]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield lab.tiny(layers=DEPTH)
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", REDUCERS)

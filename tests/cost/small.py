@@ -16,3 +16,20 @@ VISION = VisionShape(
 )
 LLM = LLMShape(layers=2, width=6, heads=3, kv_heads=1, head_dim=2, ffn=10, vocab=7)
 SMALL = ModelShape(VISION, ProjectorShape(4, 6), LLM)  # 4 patches and a class token
+
+# Operators that are products with weights.
+LINEAR = (
+    "patch_embed",
+    "q",
+    "k",
+    "v",
+    "out",
+    "fc1",
+    "fc2",
+    "gate",
+    "up",
+    "down",
+    "linear_1",
+    "linear_2",
+    "lm_head",
+)

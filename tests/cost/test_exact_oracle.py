@@ -7,23 +7,7 @@ import pytest
 from prunegrid.cost import Operator, TokenSchedule, count
 from prunegrid.shape import ModelShape
 
-from .small import SMALL
-
-LINEAR = (
-    "patch_embed",
-    "q",
-    "k",
-    "v",
-    "out",
-    "fc1",
-    "fc2",
-    "gate",
-    "up",
-    "down",
-    "linear_1",
-    "linear_2",
-    "lm_head",
-)
+from .small import LINEAR, SMALL
 
 
 def huggingface_model(shape: ModelShape) -> Any:

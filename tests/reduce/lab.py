@@ -21,6 +21,7 @@ from prunegrid.shape import ModelShape
 
 from . import clip, oracle
 
+DEPTH = 6  # as deep as the mini model: methods with several stages need the layers
 IMAGE, PATCHES, LAYERS, SOURCE = (
     127,
     16,

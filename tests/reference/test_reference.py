@@ -8,9 +8,8 @@ from torch import Tensor
 
 from . import inputs
 from .baselines import sequential, spatial_grid, spatial_pool, topk_cls
+from .class_attention import class_attention_per_head, class_attention_released
 from .prumerge import (
-    class_attention_per_head,
-    class_attention_released,
     iqr_outliers,
     percentile,
     prumerge,

@@ -14,7 +14,6 @@ import pytest
 from prunegrid.cost import tables as cost_tables
 from prunegrid.grid import published as declared
 from prunegrid.grid import study as studies
-from prunegrid.grid.options import Options
 from prunegrid.grid.plan import draft
 from prunegrid.report import cost_table, published, sheet, unsupported
 from prunegrid.report.__main__ import main
@@ -27,22 +26,12 @@ from . import synthetic
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
+pytestmark = pytest.mark.usefixtures("composed_once")
 WITH_FIGURES = [
     f.stem
     for f in sorted((CONF / "study").glob("*.yaml"))
     if re.search(r"^(published|cost_table):", f.read_text(encoding="utf-8"), re.MULTILINE)
 ]
-
-
-@pytest.fixture(scope="module")
-def options() -> Options:
-    """Composed once for all studies."""
-    return Options.of(CONF)
-
-
-@pytest.fixture(autouse=True)
-def shared(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Options, "of", classmethod(lambda cls, conf: options))
 
 
 @cache

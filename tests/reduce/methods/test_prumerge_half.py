@@ -15,7 +15,7 @@ from prunegrid.reduce.methods.merging import Merging
 from prunegrid.reduce.methods.prumerge import PruMerge
 from prunegrid.reduce.methods.prumerge_plus import PruMergePlus
 from reduce import lab, made, oracle
-from reference import inputs, prumerge
+from reference import class_attention, inputs, prumerge
 
 pytestmark = pytest.mark.usefixtures("no_grad")
 Query = tuple[torch.Tensor, torch.Tensor]
@@ -36,7 +36,7 @@ def view(images: list[inputs.Image], asked: list[Query], layer: int) -> TokenVie
 
 def half(query: Query) -> torch.Tensor:
     q, k = query
-    return prumerge.class_attention_half(q.flatten(), k.transpose(0, 1).flatten(1))
+    return class_attention.class_attention_half(q.flatten(), k.transpose(0, 1).flatten(1))
 
 
 @pytest.mark.parametrize("counts", [(144, 144), (144, 60, 101)], ids=str)
@@ -98,7 +98,7 @@ def test_in_a_model_of_any_dtype(dtype: torch.dtype) -> None:
             tower: Any = model.model.vision_tower.encoder.layers[-1]
             normed = tower.layer_norm1(x)
             attention = tower.self_attn
-            a = prumerge.class_attention_half(attention.q_proj(normed)[0], attention.k_proj(normed))
+            a = class_attention.class_attention_half(attention.q_proj(normed)[0], attention.k_proj(normed))
             assert got.trace.kept["features"][b] == [*prumerge.select_topk(a, 5), -1]
     assert [v[0] for v in got.trace.visual] == [6, 6]
 

@@ -15,7 +15,7 @@ from prunegrid.reduce.methods.prumerge_plus import PruMergePlus
 from prunegrid.reduce.ops import apply
 from prunegrid.reduce.probe import Attended
 from reduce import made
-from reference import inputs, prumerge
+from reference import class_attention, inputs, prumerge
 
 HEADS = 4
 
@@ -109,8 +109,11 @@ def test_the_attention_of_both_readings_equals_the_loop() -> None:
         apart = made.patches(144, HEADS, seed=n)
         queries[n] = apart.q[:, 0], apart.k
     for heads, attention in (
-        ("joined", lambda q, k: prumerge.class_attention_released(q.flatten(), k.transpose(0, 1).flatten(1))),
-        ("split", prumerge.class_attention_per_head),
+        (
+            "joined",
+            lambda q, k: class_attention.class_attention_released(q.flatten(), k.transpose(0, 1).flatten(1)),
+        ),
+        ("split", class_attention.class_attention_per_head),
     ):
         reducer = PruMerge(heads=heads)  # type: ignore[arg-type]
         assert reducer.layer is not None

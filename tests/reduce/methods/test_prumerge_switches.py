@@ -15,7 +15,7 @@ from prunegrid.reduce.methods.prumerge import PruMerge
 from prunegrid.reduce.methods.prumerge_plus import PruMergePlus
 from prunegrid.reduce.ops import apply
 from reduce import lab, oracle
-from reference import inputs, prumerge
+from reference import class_attention, inputs, prumerge
 
 pytestmark = pytest.mark.usefixtures("no_grad")
 
@@ -39,7 +39,7 @@ def test_the_papers_tokens_equal_the_loop(patches: int, k: int, order: Literal["
     r = reducer.reduce(reducer.sites(None)[0], made, None)
     tokens = apply(r, made.tokens, made.prefix)
     for b, (image, query) in enumerate(zip(images, queries, strict=True)):
-        a = prumerge.class_attention_per_head(*query)
+        a = class_attention.class_attention_per_head(*query)
         kept = prumerge.iqr_outliers(a) or prumerge.select_topk(a, 1)
         kept = sorted(kept) if order == "raster" else kept
         live = torch.ones_like(r.keep[b], dtype=torch.bool) if r.valid is None else r.valid[b]
@@ -56,7 +56,7 @@ def test_the_papers_plus_tokens_equal_the_loop() -> None:
     assert isinstance(r, Reduction) and r.valid is not None
     tokens = apply(r, made.tokens, made.prefix)
     for b, (image, query) in enumerate(zip(images, queries, strict=True)):
-        a = prumerge.class_attention_per_head(*query)
+        a = class_attention.class_attention_per_head(*query)
         kept = sorted(prumerge.prumerge_plus_paper(image.x, image.keys, a, spatial="pruned", k=8).kept)
         assert r.keep[b][r.valid[b]].tolist() == kept
         torch.testing.assert_close(tokens[b][r.valid[b]], paper(image, a, kept, 8), rtol=1e-6, atol=1e-8)
@@ -92,5 +92,5 @@ def test_any_layer_of_the_tower(model: Any, layer: int) -> None:
             model, oracle.patches(model, lab.batch()["pixel_values"][b : b + 1]), 0, layer % len(tower)
         )
         attention, normed = tower[layer].self_attn, tower[layer].layer_norm1(x)
-        a = prumerge.class_attention_released(attention.q_proj(normed)[0], attention.k_proj(normed))
+        a = class_attention.class_attention_released(attention.q_proj(normed)[0], attention.k_proj(normed))
         assert got.trace.kept["features"][b] == [*prumerge.select_topk(a, 5), -1]
