@@ -192,14 +192,6 @@ def twins(wildcards):
     return " ".join(f"--{k} {row[k]}" for k in ("baseline", "blind") if row[k])
 
 
-def tracked_cells(wildcards):
-    return [
-        f"results/tracked/{STUDY}/{row['id']}.json"
-        for row in TABLES.rows
-        if not row["support"]
-    ]
-
-
 def scores(wildcards):
     """Asked for by name: what stands behind a finished page is no longer looked at, and a score that is gone comes back."""
     return [f"results/cells/{row['id']}/score.json" for row in TABLES.rows]

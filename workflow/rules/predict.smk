@@ -8,6 +8,7 @@ rule predict:
         provenance="results/predictions/{prediction}/provenance.json",
     log:
         "logs/predict/{prediction}.log",
+    priority: turn
     threads: 1
     resources:
         gpu=lambda wildcards: 1 if shards_of(wildcards) == 1 else 0,
@@ -33,6 +34,7 @@ rule predict_shard:
         "results/predictions/{prediction}/shards/{part}-of-{parts}.json",
     log:
         "logs/predict/{prediction}.{part}-of-{parts}.log",
+    priority: turn
     threads: 1
     resources:
         gpu=1,

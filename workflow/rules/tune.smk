@@ -22,6 +22,7 @@ rule tune:
         provenance="results/adapters/{adapter}/provenance.json",
     log:
         "logs/tune/{adapter}.log",
+    priority: tuning_turn
     threads: 1
     resources:
         gpu=1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from torch import Tensor
@@ -49,7 +49,8 @@ class Trace:
     def sample(self, b: int) -> dict[str, Any]:
         """Row b of everything."""
         row: dict[str, Any] = {}
-        for name, value in asdict(self).items():
+        for name in (f.name for f in fields(self)):  # asdict copies the whole batch for each of its rows
+            value = getattr(self, name)
             if name == "kept":
                 row[name] = {place: rows[b] for place, rows in value.items()}
             elif value:
