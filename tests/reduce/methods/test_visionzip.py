@@ -58,7 +58,24 @@ def test_in_the_model(model: Any) -> None:
     assert all(kept[0] == -1 for kept in got.trace.kept["features"])
 
 
+@pytest.mark.parametrize(("keep", "contextual"), [(0.25, 7), (36, 0.05), (0.25, 0.05)])
+def test_shares_are_of_the_patches(keep: float, contextual: float) -> None:
+    made = view(batch(144, 16, 2, 2), -2)
+    got, want = (
+        r.reduce(r.sites(shape(144))[0], made, None) for r in (VisionZip(keep, contextual), VisionZip(36, 7))
+    )
+    assert torch.equal(got.keep, want.keep)
+    assert got.weights is not None and want.weights is not None
+    assert torch.equal(got.weights, want.weights)
+
+
 def test_impossible_values_are_refused() -> None:
+    with pytest.raises(ValueError, match="keep=0.1 must exceed contextual=0.2"):
+        VisionZip(0.1, 0.2)
+    with pytest.raises(ValueError, match="contextual=1.0 must be 0, a number of tokens or a share below 1"):
+        VisionZip(0.1, 1.0)
+    with pytest.raises(ValueError, match="keep=0.05 must exceed contextual=10"):
+        VisionZip(0.05, 10).sites(shape(144))
     with pytest.raises(ValueError, match="keep=10 must exceed contextual=10"):
         VisionZip(10, 10)
     with pytest.raises(ValueError, match="more than the 577 tokens there are, with CLS"):

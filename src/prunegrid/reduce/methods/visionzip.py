@@ -17,7 +17,7 @@ from prunegrid.reduce.flops import Flops, Seen, each, product, unit, vit_rows
 from prunegrid.reduce.methods.matching import head_mean, mix, others
 from prunegrid.reduce.ops import gather, raster, top
 from prunegrid.reduce.places import Place, Probe, Site
-from prunegrid.reduce.reducer import Host, Reducer
+from prunegrid.reduce.reducer import Host, Reducer, budget, check_budget
 from prunegrid.reduce.view import Reduction, TokenView
 from prunegrid.shape import ModelShape
 
@@ -33,35 +33,53 @@ class VisionZip(Reducer):
     attention row, R x contextual x Dh, and keep x N x C to mix.
     """
 
-    keep: int = 64
-    contextual: int = 10
+    keep: int | float = 64
+    contextual: int | float = 10
     layer: int = -2
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.contextual < 0 or self.keep <= self.contextual:
+        check_budget(self.keep, "VisionZip")
+        if self.contextual < 0 or (isinstance(self.contextual, float) and self.contextual >= 1):
             raise ValueError(
-                f"VisionZip: keep={self.keep} must exceed contextual={self.contextual} (at least 0): "
+                f"VisionZip: contextual={self.contextual} must be 0, a number of tokens or a share below 1"
+            )
+        if type(self.keep) is type(self.contextual):
+            self._leave_some(self.keep, self.contextual)
+
+    def sites(self, shape: ModelShape) -> Sequence[Site]:
+        if shape.vision.prefix != 1:
+            raise ValueError("VisionZip: the vision tower has no CLS to rank patches and to send on")
+        self._counts(shape.vision.patches)
+        return (Site(Place.FEATURES, probe=Probe((self.layer,), keys=True)),)
+
+    def _counts(self, patches: int) -> tuple[int, int]:
+        """Tokens in all, and the contextual ones of them; shares are of the patches, and CLS comes on top of them."""
+        with_cls = patches + isinstance(self.keep, int)
+        if self.keep > with_cls:
+            raise ValueError(
+                f"VisionZip: keep={self.keep} is more than the {with_cls} tokens there are, with CLS"
+            )
+        keep = budget(self.keep, with_cls, "VisionZip")
+        contextual = budget(self.contextual, patches, "VisionZip") if self.contextual else 0
+        self._leave_some(keep, contextual)
+        return keep, contextual
+
+    def _leave_some(self, keep: float, contextual: float) -> None:
+        if keep <= contextual:
+            raise ValueError(
+                f"VisionZip: keep={self.keep} must exceed contextual={self.contextual}: "
                 "CLS and the dominant patches are the rest"
             )
 
-    def sites(self, shape: ModelShape) -> Sequence[Site]:
-        patches = shape.vision.patches
-        if shape.vision.prefix != 1:
-            raise ValueError("VisionZip: the vision tower has no CLS to rank patches and to send on")
-        if self.keep > patches + 1:
-            raise ValueError(
-                f"VisionZip: keep={self.keep} is more than the {patches + 1} tokens there are, with CLS"
-            )
-        return (Site(Place.FEATURES, probe=Probe((self.layer,), keys=True)),)
-
     def reduce(self, site: Site, view: TokenView, state: Any) -> Reduction:
         count = view.tokens.shape[1]
+        total, contextual = self._counts(count)
         score = view.attention(self.layer).sum((1, 2))
-        best = raster(top(score, self.keep - self.contextual - 1, view.valid))[0]
+        best = raster(top(score, total - contextual - 1, view.valid))[0]
         rest = others(best, count)
-        step = max(1, rest.shape[1] // self.contextual) if self.contextual else 1
-        targets = rest[:, ::step][:, : self.contextual]
+        step = max(1, rest.shape[1] // contextual) if contextual else 1
+        targets = rest[:, ::step][:, :contextual]
         keep = torch.cat([best, targets], 1)
         group, share = self._join(view, keep, best.shape[1], rest, targets)
         made = mix(keep, group, share, view.prefix.shape[1])
@@ -74,11 +92,12 @@ class VisionZip(Reducer):
 
     def flops(self, host: Host, seen: Seen) -> Flops:
         vision, n = host.shape.vision, seen.features(host.shape)
-        made = vit_rows(vision, seen, self.layer) + product(self.keep, vision.prefix + n, vision.width)
-        if self.contextual:
-            rest = n - (self.keep - self.contextual - 1)
+        keep, contextual = self._counts(n)
+        made = vit_rows(vision, seen, self.layer) + product(keep, vision.prefix + n, vision.width)
+        if contextual:
+            rest = n - (keep - contextual - 1)
             made += each(1, n, vision.width) + unit(n, vision.head_dim)
-            made += product(rest, vision.head_dim, self.contextual)
+            made += product(rest, vision.head_dim, contextual)
         return made
 
     def _join(
