@@ -133,3 +133,11 @@ def test_a_job_that_parses_the_workflow_does_without_hydra() -> None:
     code = "import sys\n" + "\n".join(lines) + "\nprint('hydra' in sys.modules, 'omegaconf' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert lines and run.stdout.split() == ["False", "False"]
+
+
+def test_a_stage_starts_without_what_other_commands_need() -> None:
+    """Every cell goes through four processes of its own."""
+    code = "import sys; from prunegrid.run import main; main.parser(stages_alone=True)"
+    code += "\nprint('hydra' in sys.modules, 'omegaconf' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout.split() == ["False", "False"]

@@ -64,3 +64,6 @@ def test_the_end_of_a_run_names_what_failed(broken: Path) -> None:
     failed = next(r["id"] for r in rows if r["state"] == "failed")
     assert not (broken / "results" / "cells" / failed / "score.json").exists()
     assert "1 of 2 cells done" in ended
+    whole = next(r["id"] for r in rows if r["row"] == "none")
+    mark = broken / "results" / "tracked" / "breaks" / f"{whole}.json"
+    assert mark.exists(), "a cell is tracked beside one that failed"

@@ -26,6 +26,8 @@ def test_the_demo_can_be_planned_and_dry_run(copy: Path) -> None:
     assert "predict" in run.stdout + run.stderr
     made = {file.parent for file in (copy / "results").rglob("*") if file.is_file()}
     assert made == {copy / "results" / "plan" / "cache"}, "a dry run leaves what it worked out, nothing else"
+    tracking = re.search(r"^track +(\d+)$", run.stdout + run.stderr, flags=re.MULTILINE)
+    assert tracking and int(tracking[1]) == 3, "41 cells are tracked by three processes"
 
 
 def test_an_unknown_study_is_one_clear_error(copy: Path) -> None:

@@ -5,47 +5,51 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from prunegrid.grid.errors import GridError
-from prunegrid.run import (
-    cell_command,
-    data_commands,
-    doctor,
-    grid_commands,
-    judge,
-    latency_commands,
-    model_commands,
-    score_file,
-    stages,
-    studies,
-)
-from prunegrid.run.build import BuildError
+from prunegrid.run import stages
+from prunegrid.run.errors import BuildError
 from prunegrid.run.files import ResultError
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(stages_alone: bool = False) -> argparse.ArgumentParser:
+    """All commands, or those that rules run: they start sooner without what the others import."""
     made = argparse.ArgumentParser(prog="prunegrid", description="Ablation grids of visual-token reduction.")
     made.add_argument("--root", type=Path, default=Path(), help="the project folder (default: here)")
     made.add_argument("--results", type=Path, default=None, help="the results folder (default: ROOT/results)")
     commands = made.add_subparsers(dest="command", required=True)
-    grid_commands.add(commands)
-    studies.add(commands)
-    cell_command.add(commands)
-    stages.add(commands)
-    data_commands.add(commands)
-    model_commands.add(commands)
-    doctor.add(commands)
-    score_file.add(commands)
-    judge.add(commands)
-    latency_commands.add(commands)
+    for module in (stages,) if stages_alone else _modules():
+        module.add(commands)
     return made
+
+
+def _modules() -> tuple[Any, ...]:
+    """Modules with commands, in the order of the help text."""
+    from prunegrid.run import (
+        cell_command,
+        data_commands,
+        doctor,
+        grid_commands,
+        judge,
+        latency_commands,
+        model_commands,
+        score_file,
+        studies,
+    )
+
+    return (
+        *(grid_commands, studies, cell_command, stages, data_commands, model_commands, doctor),
+        *(score_file, judge, latency_commands),
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; the user's errors come out as one clear line, exit code 2."""
     from prunegrid.tasks import TaskError
 
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = parser(stages_alone=words[:1] in [[name] for name in stages.OF_RULES]).parse_args(words)
     arguments.results = arguments.results or arguments.root / "results"
     try:
         _check_folders(arguments)

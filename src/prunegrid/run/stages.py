@@ -13,6 +13,8 @@ from prunegrid.grid.errors import GridError
 from prunegrid.run.files import Files, read_cell, read_json, write_json
 from prunegrid.run.named import cell_file, find
 
+OF_RULES = ("tune", "predict", "score", "cost", "compare")
+
 
 def add(commands: Any) -> None:
     """Add the stage commands to the parser."""
