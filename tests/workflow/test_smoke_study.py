@@ -28,6 +28,8 @@ def test_the_demo_can_be_planned_and_dry_run(copy: Path) -> None:
     assert made == {copy / "results" / "plan" / "cache"}, "a dry run leaves what it worked out, nothing else"
     tracking = re.search(r"^track +(\d+)$", run.stdout + run.stderr, flags=re.MULTILINE)
     assert tracking and int(tracking[1]) == 3, "41 cells are tracked by three processes"
+    turns = [int(turn) for turn in re.findall(r"priority: -(\d+)", run.stdout + run.stderr)]
+    assert sorted(turns) == list(range(1, len(turns) + 1)), "predictions take their turns in the plan's order"
 
 
 def test_an_unknown_study_is_one_clear_error(copy: Path) -> None:
