@@ -107,3 +107,13 @@ def test_the_page_shows_it_only_where_it_was_measured(measured: Path, tmp_path: 
     build(tmp_path / "plain", "demo", tmp_path / "plain" / "out")
     assert "Measured speed" not in (tmp_path / "plain" / "out" / "index.html").read_text(encoding="utf-8")
     assert not (tmp_path / "plain" / "out" / "speed.csv").exists()
+
+
+def test_a_machine_that_no_file_names_is_told_once(measured: Path) -> None:
+    """An empty column would not say why."""
+    told = "no conf/hardware file names &#x27;box&#x27;: the roofline bound is left out"
+    assert speed.section(summarise(load_study(measured, "demo"))).count(told) == 1
+    bound = {"roofline": {"prefill": 0.01, "decode": 0.02}}
+    lay(measured, "none", [point(0.2, 100) | bound])
+    lay(measured, "random keep=36", [point(0.1, 25) | bound])
+    assert "no conf/hardware file" not in speed.section(summarise(load_study(measured, "demo")))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import re
 from typing import Any
 
 import pytest
 
-from grid.project import ROOT, Project
+from grid.project import Project
+from prunegrid.cost.devices import unnamed
 from prunegrid.grid.cell import Cell
+from prunegrid.latency import machine
 from prunegrid.run.files import Files
-from prunegrid.run.latency import known_hardware, latency
+from prunegrid.run.latency import latency
 from prunegrid.run.main import main
 
 from . import lab
@@ -66,7 +68,24 @@ def test_the_command_takes_a_cells_beginning(project: Project, cell: Cell, capsy
     file.unlink(missing_ok=True)
     words = ["--repeats", "1", "--warmup", "0", "--batch-sizes", "1", "--new-tokens", "2"]
     assert main(["--root", str(project.root), "latency", cell.id()[:-4], *words]) == 0
-    assert [p["new_tokens"] for p in json.loads(file.read_text(encoding="utf-8"))["points"]] == [2]
+    made = json.loads(file.read_text(encoding="utf-8"))
+    assert [p["new_tokens"] for p in made["points"]] == [2]
+    said = capsys.readouterr().out
+    assert (unnamed(made["machine"]["name"]) in said) == (made["points"][0]["roofline"] is None)
+
+
+def test_a_named_device_has_a_bound_and_no_excuse(project: Project, cell: Cell, capsys: Any) -> None:
+    name, file = machine("cpu")["name"], project.root / "conf" / "hardware" / "cpu.yaml"
+    words = ["--repeats", "1", "--warmup", "0", "--batch-sizes", "1", "--new-tokens", "1"]
+    before = file.read_text(encoding="utf-8")
+    file.write_text(re.sub("^devices: .*$", f"devices: [{name!r}]", before, flags=re.M), encoding="utf-8")
+    try:
+        assert main(["--root", str(project.root), "latency", cell.id()[:-4], *words]) == 0
+    finally:
+        file.write_text(before, encoding="utf-8")
+    made = json.loads((Files.of(project.results, cell).cell / "latency.json").read_text(encoding="utf-8"))
+    assert made["points"][0]["roofline"]["prefill"] > 0
+    assert "no conf/hardware file" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("bad", ["0", "1,x", ""])
@@ -74,19 +93,3 @@ def test_numbers_that_are_none_are_refused(bad: str, project: Project, capsys: A
     with pytest.raises(SystemExit):
         main(["--root", str(project.root), "latency", "tiny", "--batch-sizes", bad])
     assert f"{bad!r}: write whole numbers from 1 on" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("name", "found"),
-    [
-        ("NVIDIA H200", "h200"),
-        ("NVIDIA A100-SXM4-80GB", "a100_80g"),
-        ("NVIDIA A100-SXM4-40GB", "a100_40g"),
-        ("Tesla V100-SXM2-32GB", "v100"),
-        ("AMD EPYC", None),
-        ("NVIDIA GeForce RTX 4090", None),
-    ],
-)
-def test_a_machine_is_known_by_its_own_name(name: str, found: str | None) -> None:
-    hardware = known_hardware(Path(ROOT), name)
-    assert (hardware and hardware.name) == found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from prunegrid.cost.devices import unnamed
 from prunegrid.report.cell import Cell
 from prunegrid.report.summary import Field, Summary, uncounted
 from prunegrid.report.words import UNCOUNTED
@@ -125,7 +126,8 @@ def section(summary: Summary) -> str:
     found = speeds(summary)
     if not found:
         return ""
-    machines = ", ".join(dict.fromkeys(s.machine for s in found))
+    machines = dict.fromkeys(s.machine for s in found)
+    bounded = {s.machine for s in found if s.point.get("roofline")}
     rows = table(found)
     head = "".join(f"<th>{escape(text)}</th>" for text in rows[0])
     body = "\n".join(
@@ -133,6 +135,9 @@ def section(summary: Summary) -> str:
         for row in rows[1:]
     )
     return (
-        f'<h2>Measured speed</h2><p class="soft">On {escape(machines)}. {escape(NOTE)}</p>\n<div class="scroll"><table>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
+        f'<h2>Measured speed</h2><p class="soft">On {escape(", ".join(machines))}. {escape(NOTE)}</p>\n'
+        + "".join(
+            f'<p class="soft">{escape(unnamed(name))}</p>\n' for name in machines if name not in bounded
+        )
+        + f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
     )

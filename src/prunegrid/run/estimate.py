@@ -16,8 +16,9 @@ import yaml
 
 from prunegrid.cost import Hardware, TokenSchedule, cost
 from prunegrid.grid import demand
-from prunegrid.grid.errors import GridError, unknown
+from prunegrid.grid.errors import GridError
 from prunegrid.grid.plan import Plan
+from prunegrid.run.hardware import machine_of
 from prunegrid.shape import ModelShape
 
 BITS = {"float32": 32, "float16": 16, "bfloat16": 16}
@@ -70,16 +71,6 @@ def estimate(plan: Plan, root: Path, hardware: str) -> Estimate:
         sum(clock.answering(cell) for cell in predictions.values()) / 3600,
         sum(clock.training(cell) for cell in trained.values()) / 3600,
     )
-
-
-def machine_of(root: Path, name: str) -> Hardware:
-    folder = root / "conf" / "hardware"
-    known = sorted(p.stem for p in folder.glob("*.yaml"))
-    if name not in known:
-        raise unknown("hardware", name, known, "--hardware")
-    read = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
-    numbers = {k: float(v) for k, v in read["peak"].items()}
-    return Hardware.from_dict({**read, "peak": numbers})
 
 
 def _chain(tuning: Mapping[str, Any]) -> list[Mapping[str, Any]]:

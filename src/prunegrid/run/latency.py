@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tqdm import tqdm
 
 from prunegrid.cost import Hardware, TokenSchedule, cost, flops
@@ -16,6 +15,7 @@ from prunegrid.run import build, tuned, weights
 from prunegrid.run.cost import CONVENTION, PARTS, reducer_flops, schedule_of
 from prunegrid.run.data import check_unchanged
 from prunegrid.run.files import Files, entering, write_json
+from prunegrid.run.hardware import of_device
 from prunegrid.run.predict import Answerer, budget, code_version
 from prunegrid.shape import ModelShape
 from prunegrid.tasks import Sample, limit_clusters
@@ -40,7 +40,7 @@ def latency(
     shape = ModelShape.from_config(weights.config(cell, root))
     samples = limit_clusters(build.task(cell).samples(root / cell.task["data"]), cell.limit)
     answerer = Answerer(cell, root, budget(cell, results), device, tuned.files(cell, results))
-    hardware = known_hardware(root, machine(answerer.device)["name"])
+    hardware = of_device(root, machine(answerer.device)["name"])
     points = [(b, n) for b in settings["batch_sizes"] for n in settings["new_tokens"]]
     calls = settings["repeats"] + settings["warmup"]
     entries = []
@@ -92,15 +92,6 @@ class Turns:
             "ids": [f"{k} {s.id}" for k, s in enumerate(picked)],
             "prompt": self.answerer.texts(picked),
         }
-
-
-def known_hardware(root: Path, name: str) -> Hardware | None:
-    """The machine of conf/hardware whose name is in the device's own ("NVIDIA H200" holds h200); else None."""
-    words = name.lower().replace("-", " ").split()
-    for file in sorted((root / "conf" / "hardware").glob("*.yaml")):
-        if all(part in words or f"{part}b" in words for part in file.stem.split("_")):
-            return Hardware.from_dict(yaml.safe_load(file.read_text(encoding="utf-8")))
-    return None
 
 
 def _modelled(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from prunegrid.cost.devices import unnamed
 from prunegrid.run.arguments import at_least, whole, wholes
 from prunegrid.run.files import read_cell
 from prunegrid.run.named import cell_file
@@ -39,4 +40,6 @@ def _latency(arguments: argparse.Namespace) -> None:
         medians = (1000 * (point["seconds"][name] or {"median": 0})["median"] for name in SHOWN)
         head = f"{point['batch_size']:>5} {point['new_tokens']:>4} {point['visual_tokens']:>7.1f}  "
         print(head + "".join(f"{value:>11.2f}" for value in medians))
+    if all(point["roofline"] is None for point in made["points"]):
+        print(unnamed(made["machine"]["name"]))
     print(f"{path.with_name('latency.json')}: on {made['machine']['name']}, {made['dtype']}")
