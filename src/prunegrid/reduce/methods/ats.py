@@ -34,7 +34,10 @@ class ATS(Reducer):
 
     The official code drops rows of the attention before they meet the values; here the rows are computed and dropped
     between attention and MLP: the same numbers, the row's own attention output is wasted work. Its fixed 197
-    references only run on 197 tokens. Cost: one attention row, N log N; one sync per stage for the ragged counts.
+    references only run on 197 tokens.
+    [B, H, 1, N] rows, [B, H, N, Dh] values -> [B, N] -> keep, valid [B, n].
+    Cost: per stage one CLS row (2 N C), the lengths (2 N C) and a sort of N numbers. One sync per stage for the
+    ragged counts; with `select` top none.
     """
 
     keep: int | float = 64

@@ -16,7 +16,10 @@ class AttentionTail(TopKCls):
     """Keeps what `topk_cls` keeps. Per sample it notes `attention rank r`: the r-th largest attention of the CLS of ViT
     layer `layer` to a patch (softmax over CLS and patches per head, mean over heads), for r = 1, 2, 4, ... and the last.
 
-    The notes are of all patches, before any is dropped: they do not depend on `keep`.
+    The notes are of all patches, before any is dropped: they do not depend on `keep`. The figures come with no code and
+    do not say how heads are taken together: as in `topk_cls`.
+    [B, H, 1, N] -> [B, N] -> keep [B, n], notes [B].
+    Cost: that of `topk_cls` (2 N C) and a sort of N numbers. No sync.
     """
 
     def reduce(self, site: Site, view: TokenView, state: Any) -> Reduction | None:

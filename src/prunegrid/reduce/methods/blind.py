@@ -15,7 +15,11 @@ from prunegrid.shape import ModelShape
 
 @dataclass(frozen=True)
 class Blind(Reducer):
-    """The one reducer that keeps 0 tokens: the floor of every retention."""
+    """The one reducer that keeps 0 tokens: the floor of every retention, this project's own.
+
+    [B, N, C] patch embeddings -> [B, 0, C] before ViT layer 0.
+    Cost: nothing; the ViT runs on its CLS alone. No sync.
+    """
 
     def sites(self, shape: ModelShape) -> Sequence[Site]:
         return (Site(Place.IMAGE),)

@@ -86,7 +86,11 @@ class CAbstractor(Learned):
 
     Official code khanrc/honeybee at 68a8d84 (there the last ViT layer at 224 pixels; IVTP retrains it at LLaVA's).
     `group`: channels per group of the 3 x 3 convolution; 1, depthwise, is timm's default, and fits the published
-    cost. Cost at 576 x 1024, 64 tokens: 11 GFLOPs, three quarters of them before the pooling.
+    cost.
+    [B, N, C] -> [B, side^2, D].
+    Cost: 2 N C (2 C + 9 group) per block before the pooling, as much per n = side^2 tokens behind it, 2 n D (C + D)
+    for the MLP: 11 GFLOPs at 576 x 1024 and 64 tokens, two thirds of them before the pooling. Convolutions alone,
+    nothing of N x N. No sync.
     """
 
     side: int = 8

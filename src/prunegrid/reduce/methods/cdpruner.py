@@ -1,6 +1,6 @@
 """CDPruner: visual tokens that are relevant to the question AND unlike each other: a determinantal point process.
 
-Conditional diversity maximisation; official code Theia-4869/CDPruner at 9541616 (no number of the paper is at hand).
+Conditional diversity maximisation, arXiv:2506.10967; official code Theia-4869/CDPruner at 9541616.
 """
 
 from __future__ import annotations
@@ -44,9 +44,10 @@ class CDPruner(Reducer):
     batch = the official code's, where the answer depends on what else is in the batch. Also different from it: a long
     text is cut into windows of 75 tokens with begin and end each (there: cut every 77, most pieces without an end); in
     a batch each picture has its own text (there: the mean over all texts of the batch); a kernel whose rank is used up
-    leaves its order to the remaining gains (there: NaN). fp32, batched, no sync.
-    [B, N, C] features, [B, N, D] tokens -> keep [B, n]. Cost: N^2 D, then n steps of n N at most; the text tower once
-    per 75 tokens; one projection of all patches.
+    leaves its order to the remaining gains (there: NaN). fp32, batched.
+    [B, N, C] features, [B, N, D] tokens -> keep [B, n].
+    Cost: 2 N^2 D for the kernel, [B, N, N] in fp32, n^2 N for the n steps; the text tower once per 75 tokens; 2 N C E
+    to project all patches to CLIP's joint width E. No sync.
     """
 
     keep: int | float = 64

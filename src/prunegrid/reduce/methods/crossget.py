@@ -31,8 +31,10 @@ class CrossGET(Reducer):
     by the plain sum of sizes; the order stays; log(size) is added to later attention logits.
 
     Differs from the official code: there is no cross token. It starts as a copy of CLS, so CLS speaks for it:
-    importance = mean over all queries + CLS's own row (mean over heads). Cost per layer: column sums of the attention
-    (2 N^2 C, in blocks) and N x N similarities of width Dh.
+    importance = mean over all queries + CLS's own row (mean over heads).
+    Keys [B, H, N, Dh], importance [B, N] -> keep [B, N - r].
+    Cost: per layer the column sums of the attention (2 N^2 C, in blocks), a CLS row (2 N C), 2 N^2 Dh for the
+    similarities, [B, N, N], and 2 N C to mix. No sync.
     """
 
     keep: int | float = 277

@@ -54,6 +54,10 @@ class CrossGETTokens(Learned):
     The loss of its own is `agreement` of the image's cross tokens, projected, and the text's, as they enter their
     layers, each vision layer beside its share of the LLM's. Weight in the official code: 0.001 for 7B, 0.1 for 13B.
     Its 24th image vector, of the layer behind what LLaVA reads, serves that loss alone and is left out here.
+
+    [B, N, C] -> [B, n + 1, C], the cross token last.
+    Cost: 2 N^2 C once, as a dense matrix appends the copy; then per layer what `crossget` costs, with the cross
+    token's row for that of CLS; one vector added per layer. No sync.
     """
 
     keep: int | float = 277

@@ -26,7 +26,9 @@ class DivPrune(Reducer):
     neighbour is farthest, then again and again the one whose nearest selected token is farthest. No text, no attention.
 
     Differs from the official code: a running minimum, O(keep N) instead of O(keep^2 N); batches; the image's place is
-    known. Cost: N^2 D for the similarities, then `keep` vector steps. No sync.
+    known.
+    [B, N, D] -> keep [B, n].
+    Cost: 2 N^2 D for the similarities, [B, N, N] in fp32, then n steps over N numbers. No sync.
     """
 
     keep: int | float = 64

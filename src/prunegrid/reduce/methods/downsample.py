@@ -18,10 +18,13 @@ from prunegrid.shape import ModelShape
 
 @dataclass(frozen=True)
 class Downsample(Reducer):
-    """Pictures of `side` x `side` patches: side^2 tokens in the ViT and in the language model.
+    """Pictures of `side` x `side` patches: side^2 tokens in the ViT and in the language model. This project's own rival.
 
     Antialiased; normalised pixels are resized, which is the same as before as both steps are linear (bicubic
-    overshoot is not clipped). Cost: less than nothing.
+    overshoot is not clipped).
+    [B, 3, h, h] -> [B, 3, p, p], p pixels for `side` patches.
+    Cost: less than nothing, as the ViT shrinks: the resize, 3 x 2 (h + p) p times the 4 h / p pixels that a bicubic
+    one mixes, and 32 C side^2 for the positions. No sync.
     """
 
     side: int = 8

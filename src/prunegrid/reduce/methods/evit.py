@@ -30,8 +30,9 @@ class EViT(Reducer):
     official: each stage keeps ceil(rate x tokens entering); haurum: int(rate^stage x original patches); in both the
     fused tokens come on top.
 
-    Differs from the official code: no warm-down of the rate (inference); stages at equal distances. Cost per stage:
-    one attention row (2 N C) and k x N x C to mix.
+    Differs from the official code: no warm-down of the rate (inference); stages at equal distances.
+    [B, H, 1, N] rows -> [B, N] -> keep [B, k + 1], the fused token last.
+    Cost: per stage one CLS row (2 N C) and 2 N C to fuse. No sync.
     """
 
     count: Literal["keep", "official", "haurum"] = "keep"

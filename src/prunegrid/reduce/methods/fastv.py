@@ -1,4 +1,7 @@
-"""FastV: one prune inside the language model, by the last token's attention (arXiv:2403.06764)."""
+"""FastV: one prune inside the language model, by the last token's attention.
+
+arXiv:2403.06764; official code pkunlp-icler/FastV at d165972.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,9 @@ class FastV(ScoreReducer):
 
     The official code finds the image at a hard-coded offset (three scripts, three offsets), scores sample 0 for
     the whole batch, and runs layer K - 1 twice in one of its versions; here the placeholders tell, each sample
-    has its own scores, and every layer runs once. Cost: one row, 2 T D FLOPs (released); the attention of layer
-    K - 1 once more, block by block, 2 T^2 D (paper). KV caches of layers below K keep all tokens.
+    has its own scores, and every layer runs once. KV caches of layers below K keep all tokens.
+    Cost: one row, 2 T D (released); the attention of layer K - 1 once more, block by block, 2 T^2 D (paper). No sync;
+    one where pictures of a batch bring different numbers of tokens.
     """
 
     keep: int | float = 0.5

@@ -1,4 +1,7 @@
-"""H2O: heavy hitters and recent tokens stay in the KV cache, all others go (arXiv:2306.14048)."""
+"""H2O: heavy hitters and recent tokens stay in the KV cache, all others go.
+
+arXiv:2306.14048; official code FMInference/H2O at ac75c2a.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,8 @@ class H2O(Reducer):
     batch 1 or sums scores over the batch, and has no grouped heads; here memory is freed, samples are apart, and
     the query heads of a group add up. Kept keys keep their rotation. Nothing is dropped before the prompt has
     been read: prefill costs as much as without.
-    Cost: the prompt's attention once more per layer, block by block (2 T^2 D FLOPs), then 2 L D per step.
+    Cost: per layer the prompt's attention once more, block by block (2 T^2 D), then a row of L cached tokens per step
+    (2 L D). One sync per layer and step where something goes: heads and samples may hold different numbers.
     """
 
     heavy: int | float = 0.1

@@ -1,4 +1,8 @@
-"""IVTP (Instruction-guided Visual Token Pruning, ECCV 2024): group-wise pruning in the ViT and in the language model."""
+"""IVTP: group-wise pruning in the ViT and in the language model.
+
+"IVTP: Instruction-guided Visual Token Pruning for Large Vision-Language Models" (Huang et al., ECCV 2024), sections 3.2
+(Eqs. 2 to 4), 3.3 (Eqs. 5 to 8) and 3.4. No official code exists.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +41,7 @@ class IVTP(Reducer):
     S_i = R_cls,i ||V_i|| go; nothing is fused; raster order, and positions, stay. R is the rollout over the group,
     R^l = (A^l + I) R^(l-1) from R^l1 = A^l1, A the mean over heads of the softmax over ALL tokens; V are the
     values of the top layer, heads concatenated. Stage 1 covers the ViT and follows its CLS. Stage 2 covers the first
-    `layers` LLM layers and follows a textual pseudo-CLS between visual and text tokens. No official code exists.
+    `layers` LLM layers and follows a textual pseudo-CLS between visual and text tokens.
 
     `stages`: both; first = IVTP-V of Table 7; second. `attention`, Table 4: rollout; single = the row of the group's
     top layer ("group-wise"); layerwise = the same after every layer. `aggregation`, Table 5 (rollout only): residual
@@ -54,9 +58,11 @@ class IVTP(Reducer):
     keys and values over those features score them; without it the groups cover the layers that LLaVA reads.
 
     Trace: the share of the turn's tokens >= tau (`text_share`) and the key tokens themselves.
-    [B, H, 1, K] rows -> [B, N]; all samples keep the same number. Cost: one row per group and, for the other layers
-    of a group, their attention once more, block by block (2 N^2 D FLOPs) - the paper's products of N x N matrices are
-    never formed; one more token through the covered LLM layers; the text tower once per 75 tokens.
+    [B, H, 1, K] rows -> [B, N]; all samples keep the same number.
+    Cost: per ViT layer that scores one CLS row (2 N C); for those of a group below its top, in both towers, their
+    attention once more, block by block (2 N^2 C, 2 T^2 D) - the paper's products of N x N matrices are never formed;
+    one more token through the covered LLM layers; what is read of the ViT's last layer; the text tower once per 75
+    tokens. No sync.
     """
 
     keep: int | float = 64

@@ -96,7 +96,11 @@ class LLaMAVID(Learned):
 
     Official code dvlab-research/LLaMA-VID at b3d3ae2. Differs: the raw BERT variant (the official default starts
     from InstructBLIP's weights over another tower); all pictures of a batch at once; `vocabulary` is the folder of a
-    BERT tokenizer, without one the text is read byte by byte. Cost: a BERT over 32 + text tokens, 2 N C^2 for keys.
+    BERT tokenizer, without one the text is read byte by byte.
+    [B, N, C] -> [B, 1 + side^2, D].
+    Cost: a BERT over 32 + text tokens, that in every second layer looks at the patches (4 N C `width` for their keys
+    and values), 2 N C^2 for the keys of the context token and 4 x 32 N C for its look: 32 x N, nothing of N x N. One
+    sync: transformers asks whether the mask of the questions hides anything.
     """
 
     side: int | None = 8

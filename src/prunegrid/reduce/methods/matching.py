@@ -1,4 +1,9 @@
-"""What merging methods share: from "who joins whom, with what share" to the mixing of a reduction."""
+"""What merging methods share: from "who joins whom, with what share" to the mixing of a reduction.
+
+For EViT, ToMe, CrossGET and VisionZip, whose files name the sources and what differs from them.
+Cost: `join` 2 N D, `mix` 2 n (P + N) D as a dense product; who joins whom is the method's to count (`merged` has
+cosines of head-mean keys). No sync.
+"""
 
 from __future__ import annotations
 

@@ -31,6 +31,14 @@ class Merging(Reducer):
     The released code's counts are those of fp16: `official_dtype` rounds the class attention wherever that code, run in
     fp16, does: queries and keys, their products, the scaled ones, the softmax. Neighbours are found in fp32 still, the
     features have the model's own dtype; a tower in another dtype than fp16 has other queries and keys to begin with.
+
+    Attention a_j; centre i becomes x_i + the sum of a_j x_j over its k nearest (without x_i where `centre` is off), the
+    remainder the sum of a_j x_j over all that are not selected. There: a loop over samples and centres, the N x N matrix
+    of joined heads for its one row.
+    [B, H, 1, K] row, [B, H, N, Dh] keys -> a [B, N] -> [B, m + 1, C].
+    Cost: a CLS row (2 N C); for a layer that has not run by then its keys (2 N C^2); 2 m N C for the similarities of
+    m centres, [B, m, N], a top-k of each row, 2 N C for the keys' lengths and 2 (m (k + 1) + N) C to mix. No sync of
+    its own.
     """
 
     variant: Variant = "released"

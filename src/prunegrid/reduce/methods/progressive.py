@@ -1,4 +1,4 @@
-"""Dropping a few patches in every ViT layer: IVTP's Random and TopK (arXiv 2024, Table 1), which have no code.
+"""Dropping a few patches in every ViT layer: Random and TopK of IVTP (ECCV 2024), Table 1, which have no code.
 
 Published ViT cost (.526 of the full tower at 576 -> 64) fits a constant number per layer: .523 before each layer,
 .538 between attention and MLP, .560 after the layer.
@@ -28,7 +28,9 @@ class Progressive(Reducer):
 
     cls: the layer's own CLS attention, softmax per head, mean over heads (EViT without fusing). random: one draw
     per patch from the seed and the sample's id, so that the patches alive are a uniform sample at every layer.
-    Cost: one attention row (2 N C) per layer. The counts are over the layers that run before the features are read.
+    The counts are over the layers that run before the features are read.
+    [B, H, 1, N] rows -> [B, N] -> keep [B, n].
+    Cost: cls: one CLS row (2 N C) per layer; random: draws on the host, N per sample and layer. No sync.
     """
 
     keep: int | float = 64

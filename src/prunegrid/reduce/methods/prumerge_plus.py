@@ -30,6 +30,11 @@ class PruMergePlus(Merging):
     paper (Algorithm 1): m outliers and m more, evenly spaced over the rest: 2m tokens.
     topk (the fixed-k twin of the last two): `keep` tokens (int, or a share) on any picture, half of them by
     attention, the others evenly spaced over the rest. The remainder token comes on top of every count.
+    The adaptive path of the official code takes one image at a time; here batches, each image with its own count.
+
+    a [B, N] -> keep, valid [B, m]; a and the merging are those of `Merging`.
+    Cost: that of `Merging`, with as many centres as tokens are sent, and sorts of N numbers. No sync for fixed and
+    topk; one for the ragged counts of the others.
     """
 
     sampling: Literal["fixed", "adaptive", "paper", "topk"] = "fixed"

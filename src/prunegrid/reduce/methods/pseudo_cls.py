@@ -1,4 +1,10 @@
-"""IVTP's textual pseudo-CLS: the words that speak of the picture, as one token that looks at the picture for them."""
+"""IVTP's textual pseudo-CLS: the words that speak of the picture, as one token that looks at the picture for them.
+
+IVTP, section 3.3, Eq. 8, without official code; that the token has a residual stream of its own is this project's reading.
+Cost: one token through the projector and through each LLM layer that it passes, there with its row of attention,
+2 T D; for the choice of words CLIP's text tower (see keywords), and of the ViT's last layer the class token, all keys
+and values. No sync.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""PyramidDrop: visual tokens halve at three depths of the language model (arXiv:2410.17247)."""
+"""PyramidDrop: visual tokens halve at three depths of the language model.
+
+arXiv:2410.17247; official code Cooperx521/PyramidDrop at 6444f30.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ class PyramidDrop(Reducer):
 
     Differs from the official code: one query instead of all, no values; there a Python loop over samples and right
     padding, any batch here; in training it averages the rows of the tokens before each answer, here the last
-    token's counts. Cost per stage: next 2 T D Hkv Dh (keys) and a row, 2 T D; before the row alone.
+    token's counts.
+    Cost: per stage one row (2 T D), with `row` next the keys for it (2 T D Hkv Dh). No sync; one per stage where
+    pictures of a batch bring different numbers of tokens.
     """
 
     layers: Sequence[int] = (8, 16, 24)

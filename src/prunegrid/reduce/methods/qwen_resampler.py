@@ -73,7 +73,10 @@ class QwenResampler(Learned):
     cost of 0.003 TFLOPs in IVTP Table 9 fits. llm: as wide as the language model (4096), instead of the projector.
 
     From the copy in Yuliang-Liu/Monkey at 435b296 (the official file is not in the repository); there 256
-    queries, in IVTP 64. Cost: 2 N C^2 (keys) + 2 N C^2 (values) and the 64 x N attention.
+    queries, in IVTP 64.
+    [B, N, C] -> [B, n, W], n = side^2, W = C or D.
+    Cost: 4 N W^2 for keys and values, 6 n W^2 for queries, output and the last matrix, 4 n N W for the n x N
+    attention; llm: 2 N C W to widen the features. Nothing of N x N. No sync.
     """
 
     side: int = 8

@@ -18,7 +18,12 @@ from prunegrid.shape import ModelShape
 @dataclass(frozen=True)
 class Random(Reducer):
     """`keep` tokens of the ViT's output in raster order. The draw depends on the cell's seed and the sample's id
-    alone, so neither the batch nor the order of samples shows in it (IVTP, Table 1, "Random sampling")."""
+    alone, so neither the batch nor the order of samples shows in it.
+
+    "Random sampling" of IVTP (ECCV 2024), Table 1, which has no code, drops inside the ViT: that is `progressive`.
+    [B, N, C] -> keep [B, n].
+    Cost: N draws per sample and a sort, on the host. No sync.
+    """
 
     keep: int | float = 64
 

@@ -1,4 +1,9 @@
-"""Counts of tokens that several methods share: how many survive, and their selection."""
+"""Counts of tokens that several methods share: how many survive, and their selection.
+
+Of schedules IVTP's section 4.1 says little; the published cost of its Table 9 fits `geometric` over both stages.
+Cost: whole numbers on the host; a selection sorts [B, N] scores once. No sync: whether counts differ is for the
+caller to know.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first tokens of the raster: PruMerge Table 4's "Sequential" sampling."""
+"""The first tokens of the raster: "Sequential" sampling of PruMerge (arXiv:2403.15388), section 4.4.1 and Table 4."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from prunegrid.shape import ModelShape
 
 @dataclass(frozen=True)
 class Sequential(ScoreReducer):
-    """The first `keep` patches in raster order: the top of the picture."""
+    """The first `keep` patches in raster order: the top of the picture. The paper says no more; no code to differ from.
+
+    [B, N, C] -> keep [B, n].
+    Cost: nothing but a sort of N places. No sync.
+    """
 
     def sites(self, shape: ModelShape) -> Sequence[Site]:
         return (Site(Place.FEATURES),)

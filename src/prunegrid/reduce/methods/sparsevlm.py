@@ -1,4 +1,7 @@
-"""SparseVLM: text tokens that matter to the image rate it; what goes is recycled (arXiv:2410.04417, version 1)."""
+"""SparseVLM: text tokens that matter to the image rate it; what goes is recycled.
+
+arXiv:2410.04417, version 1; official code Gumpest/SparseVLMs at 26a5f48.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ class SparseVLM(Reducer):
     `keep` is the official table: 66, 30, 17 for "64" tokens (192: 300, 200, 110; 128: 303, 110, 36; 96: 238, 48,
     26); the paper's count from the rank of the attention is not in its code. Differs from the official code: no
     noise in the densities, so that the answer repeats; where no text stands out all text rates. Batches are free.
-    Cost: 2 T^2 D for the raters (2 N Q D needed), 2 Q T D per stage for Q text rows, t^2 D for t recycled tokens.
+    [B, H, Q, N] rows of Q text tokens -> [B, N] -> keep [B, n + c], the c clusters last.
+    Cost: 2 T^2 D for the raters, whose products are held, [B, T, T] in fp32 (2 N Q D needed); per stage 2 Q T D for
+    the rows, 3 t^2 D and [B, t, t] distances for t recycled tokens, 2 (n + c) N D to mix. No sync; one per stage
+    where pictures of a batch bring different numbers of tokens.
     """
 
     keep: Sequence[int] = (66, 30, 17)

@@ -1,4 +1,4 @@
-"""Average pooling of the patch grid: IVTP's "Spatial pooling" (24 x 24 -> 8 x 8 by 3 x 3 averages)."""
+"""Average pooling of the patch grid: "Spatial pooling" of IVTP (ECCV 2024), Table 1 (24 x 24 -> 8 x 8 by 3 x 3 averages)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from prunegrid.shape import ModelShape
 
 @dataclass(frozen=True)
 class SpatialPool(Reducer):
-    """The mean of each cell of an `out` x `out` grid, before the projector; the cell's centre patch stands for it."""
+    """The mean of each cell of an `out` x `out` grid, before the projector; the cell's centre patch stands for it. That it
+    acts behind the whole ViT follows from the paper's TFLOPs; there is no code.
+
+    [B, N, C] -> [B, n, C], n = out^2.
+    Cost: 2 n (P + N) C, the means as one dense product. No sync.
+    """
 
     out: int = 8
 

@@ -30,8 +30,9 @@ class ToMe(Reducer):
     are read (L0 to L22), the same number each; where a layer would have to merge more than half, earlier ones take
     it over. haurum: the same matching at `stages` blocks, the same share each.
 
-    Differs from the official code: the schedule ends at the layer that LLaVA reads, and no CLS goes on. Cost per
-    layer: N^2 / 4 x Dh and N x C to mix.
+    Differs from the official code: the schedule ends at the layer that LLaVA reads, and no CLS goes on.
+    Keys [B, H, N, Dh] -> keep [B, N - r].
+    Cost: per layer N^2 Dh / 2 for the similarities, [B, N/2, N/2], and 2 N C to mix; no attention is read. No sync.
     """
 
     keep: int | float = 64

@@ -1,4 +1,4 @@
-"""ToMe+: ToMe goes on in the language model. IVTP's baseline (Table 7), which has no code and no details."""
+"""ToMe+: ToMe goes on in the language model. Baseline of IVTP (ECCV 2024), Table 7, which has no code and no details."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ class ToMePlus(Reducer):
 
     The paper says no more than that merging goes on in the first 12 LLM layers. `entering` is what IVTP's own
     schedule hands over, so that the two cost the same. Two layers that a shallow model lets fall together are one.
+    Keys [B, H, N, Dh] -> keep [B, N - r].
+    Cost: that of `tome` in the ViT; per LLM layer, for N visual tokens, N^2 Dh / 2 for the similarities, held as
+    [B, N/2, N/2], and 2 N D to mix. No sync.
     """
 
     keep: int | float = 64

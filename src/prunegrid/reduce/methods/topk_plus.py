@@ -1,4 +1,4 @@
-"""TopK+: TopK goes on in the language model. IVTP's baseline (Table 7), which has no code and no details."""
+"""TopK+: TopK goes on in the language model. Baseline of IVTP (ECCV 2024), Table 7, which has no code and no details."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ class TopKPlus(Reducer):
     sees, at the position of the first text token: IVTP's pseudo-CLS without any text. Softmax per head over system,
     visual tokens and itself, mean over heads. The paper says no more than that TopK goes on in the language model;
     layers and `entering` are IVTP's, so that the two cost the same. Two layers that a shallow model lets fall together
-    are one. Cost: one attention row per ViT layer, one more token through the LLM layers up to the last of `layers`.
+    are one.
+    [B, H, 1, K] rows -> [B, N] -> keep [B, n].
+    Cost: one CLS row (2 N C) per ViT layer; one more token through the projector and the LLM layers up to the last of
+    `layers`, with a row each (2 T D). No sync.
     """
 
     keep: int | float = 64

@@ -29,8 +29,10 @@ class VisionZip(Reducer):
     target with the most similar head-mean key, and the token is x_target + mean(x of those that joined): a SUM, as
     released. 64 = 54 + 10, 128 = 108 + 20, 192 = 162 + 30.
 
-    Differs from the official code: one attention row instead of the matrices of all layers; batches. Cost: one
-    attention row, R x contextual x Dh, and keep x N x C to mix.
+    Differs from the official code: one attention row instead of the matrices of all layers; batches.
+    [B, H, 1, N] row, [B, H, N, Dh] keys -> [B, n, C], CLS first, contextual tokens last.
+    Cost: one CLS row (2 N C), 2 R Dh per contextual token for the similarities, [B, R, contextual], and 2 n (P + N) C
+    to mix, as one dense product. No sync.
     """
 
     keep: int | float = 64

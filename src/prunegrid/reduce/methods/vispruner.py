@@ -27,8 +27,11 @@ class VisPruner(Reducer):
     stand by falling attention; until as many are left as are wanted, even places are compared with odd ones, and the
     min(step, surplus) even tokens with the highest cosine to any odd one go. Features: what the projector reads.
 
-    Differs from the official code: similarities are computed once (N^2 C) and looked up in each of the up to
-    (N - keep) / step rounds; the projector sees only the survivors. No sync.
+    Differs from the official code: similarities are computed once and looked up in each of the up to (N - keep) / step
+    rounds; the projector sees only the survivors.
+    [B, H, 1, N] row, [B, N, C] -> keep [B, n].
+    Cost: one CLS row (2 N C) and 2 R^2 C for the similarities of the R patches that attention leaves, [B, R, R] in
+    fp32; a round looks up a quarter of what is left of them. No sync.
     """
 
     keep: int | float = 64

@@ -1,4 +1,9 @@
-"""How many patches are alive after each of several reductions inside the ViT."""
+"""How many patches are alive after each of several reductions inside the ViT.
+
+The files of the methods name the sources: ToMe, CrossGET and IVTP's TopK drop the same number per layer (`linear`), the
+stages of EViT and ATS keep the same share (`geometric`).
+Cost: whole numbers on the host, no tensor. No sync.
+"""
 
 from __future__ import annotations
 

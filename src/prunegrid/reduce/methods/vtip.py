@@ -1,4 +1,8 @@
-"""VTIP: prune in the ViT at the bend of the sorted class similarities, then bound the KV cache (no official code)."""
+"""VTIP: prune in the ViT at the bend of the sorted class similarities, then bound the KV cache.
+
+"Balancing Performance and Efficiency: A Multimodal Large Language Model Pruning Method based Image Text Interaction"
+(arXiv:2409.01162), section "Method", Eqs. 1 to 3. No official code exists.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +59,10 @@ class VTIP(Reducer):
     softmax over j < i of (x_i . x_j / sqrt(D)), x what enters the language model, "the similarity between each
     token and all preceding tokens". `scope` visual: all tokens look, only visual ones count and go.
 
-    Cost: per layer one CLS row (2 N D) and a sort of N numbers; the ViT itself shrinks. Stage 2: see h2o.py; tokens:
-    2 T^2 D for T tokens of the prompt, block by block.
+    [B, H, 1, N] rows -> d [B, N] -> keep, valid [B, n].
+    Cost: per layer one CLS row (2 N C; hidden: as much once more) and a sort of N numbers; the ViT itself shrinks.
+    Stage 2: see h2o.py; tokens: 2 T^2 D, block by block. One sync per ViT layer for the ragged counts (the twins:
+    none), one for the cut of tokens; in the cache as h2o.
     """
 
     stages: Literal["both", "first", "second"] = "both"
