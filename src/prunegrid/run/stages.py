@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import shlex
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +104,22 @@ def _guarded(arguments: argparse.Namespace, work: Any, where: Path | None = None
         old.unlink()  # another stage's failure stands until that stage has run
 
 
+@contextmanager
+def _importing() -> Iterator[None]:
+    """No search for garbage meanwhile: what modules define stays, and to look through it again and again takes a fifth
+    of the time that torch and transformers need to start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def _tune(arguments: argparse.Namespace) -> None:
-    from prunegrid.grid.tuning import chain
-    from prunegrid.run.tune import tune
-    from prunegrid.run.tuned import folder
+    with _importing():
+        from prunegrid.grid.tuning import chain
+        from prunegrid.run.tune import tune
+        from prunegrid.run.tuned import folder
 
     ids = [str(each.adapter_id()) for each in chain(_cell(arguments))]
     for adapter in [arguments.adapter] if arguments.adapter else ids:
@@ -127,8 +142,9 @@ def _twins(results: Path, cell: str) -> str:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from prunegrid.run.predict import predict
-    from prunegrid.run.shards import Shard
+    with _importing():
+        from prunegrid.run.predict import predict
+        from prunegrid.run.shards import Shard
 
     shard = Shard.parse(arguments.shard) if arguments.shard else None
     _guarded(
