@@ -118,3 +118,16 @@ def test_without_its_data_a_study_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(GridError, match="data/bench"):
         make(ROOT, tmp_path, "prumerge_table4")
     assert any(path.startswith("data/bench") for path in planned("prumerge_table4", tmp_path).absent)
+
+
+@pytest.mark.parametrize(
+    "name", [f.stem for f in (CONF / "study").glob("*.yaml") if "\nlatency:" in f.read_text(encoding="utf-8")]
+)
+def test_time_is_taken_often_enough_for_a_spread(name: str, tmp_path: Path) -> None:
+    measured = study_of(ROOT, tmp_path, name).latency
+    assert measured and measured["repeats"] >= 50
+
+
+def test_the_embedded_models_time_is_that_of_a_short_and_a_long_answer(tmp_path: Path) -> None:
+    measured = study_of(ROOT, tmp_path, "mini_speed").latency
+    assert measured and (measured["batch_sizes"], measured["new_tokens"]) == ([1, 8], [1, 64])
