@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from decimal import ROUND_HALF_UP, Decimal
 
 import pytest
 
@@ -109,6 +110,36 @@ def test_rounding_is_half_up_and_tolerance_is_a_distance() -> None:
     assert not Cell("", "", "", 7.999, "8.05", 2, tolerance=0.05).agrees
 
 
+@pytest.mark.parametrize(
+    ("computed", "published", "places", "rounded", "unrounded"),
+    [
+        (8.147, "8.1", 1, "8.1", "8.147"),  # 8.15 would round to 8.2
+        (8.15, "8.2", 1, "8.2", "8.15"),
+        (8.1444, "8.1", 1, "8.1", "8.14"),
+        (8.14996, "8.1", 1, "8.1", "8.14996"),
+        (4.645, "4.60", 1, "4.6", "4.645"),
+        (0.2275, "0.28", 2, "0.23", "0.228"),
+        (0.4449, "0.44", 2, "0.44", "0.4449"),
+        (2.0, "2", 0, "2", "2.0"),
+    ],
+)
+def test_what_is_shown_rounds_to_what_was_compared(
+    computed: float, published: str, places: int, rounded: str, unrounded: str
+) -> None:
+    cell = Cell("", "", "", computed, published, places)
+    assert (cell.rounded, cell.unrounded) == (rounded, unrounded)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_no_figure_contradicts_its_sign(name: str) -> None:
+    """A reader who rounds the second line gets the first, and `=` stands between equal numbers only."""
+    for cell in load(name).cells:
+        up = Decimal(cell.unrounded).quantize(Decimal(1).scaleb(-cell.places), ROUND_HALF_UP)
+        assert up == Decimal(cell.rounded)
+        assert (cell.sign == "=") == (Decimal(cell.rounded) == Decimal(cell.published)) == cell.same_digits
+        assert f"{cell.rounded} {cell.sign} {cell.published}" in render(name)
+
+
 @pytest.mark.parametrize("name", EXPECTED)
 def test_rendering(name: str) -> None:
     text = render(name)
@@ -132,13 +163,15 @@ def test_layout() -> None:
         Cell("second", "ms", "9", 3.0, "2.0", 1, note="no idea"),
     )
     lines = as_text(Table("Title", "Paper", "Method.", cells, columns=("T", "ms"))).splitlines()
-    assert lines[4:7] == [
-        "        tokens  T           ms",
-        "first   9       2.04 = 2.0  1.04 = 1.0 [1]",
-        "second  9       2.09 ~ 2.0  3.00 ! 2.0 [2]",
+    assert lines[4:9] == [
+        "             tokens  T          ms",
+        "first        9       2.0 = 2.0  1.0 = 1.0 [1]",
+        "  unrounded          2.04       1.04",
+        "second       9       2.1 ~ 2.0  3.0 ! 2.0 [2]",
+        "  unrounded          2.09       3.00",
     ]
-    assert lines[8:] == [
-        "ours, then theirs: = same digits, ~ within 0.1, ! neither",
+    assert lines[10:] == [
+        "ours rounded half up to their decimals, then theirs: = same digits, ~ unrounded within 0.1, ! neither",
         "2 of 4 figures have the same digits; 3 agree.",
         "[1] why not",
         "[2] no idea",

@@ -109,7 +109,9 @@ def test_a_cost_table_stands_on_its_study(name: str) -> None:
     cells = [text for row in made.rows for text in row[2:] if text]
     assert len(cells) == len(table.cells)
     for cell in table.cells:
-        assert any(f"/ {cell.published}" in text for text in cells)
+        shown = f"{cell.rounded} ({cell.unrounded}) / {cell.published}"
+        sign = "" if cell.same_digits else f" {cell.sign}"
+        assert any(text == shown + sign or text.startswith(f"{shown}{sign} (") for text in cells)
     assert set(made.notes) == {cell.note for cell in table.cells if cell.note}
     for text in texts(summarise(study)).values():
         assert table.title in text and all(note in text for note in made.notes)
@@ -196,7 +198,7 @@ def test_the_page_and_the_files_hold_them(root: Path, tmp_path: Path) -> None:
     assert main(["study", "--results", str(root), "--study", "demo", "--out", str(tmp_path / "out")]) == 0
     page = (tmp_path / "out" / "index.html").read_text()
     assert "60.0 ±2.5 / 61.5" in page and "the &lt;second&gt; figure" in page
-    assert "Cost, computed: VTIP Table 6" in page and "15.04 / 13.2 ! (" in page
+    assert "Cost, computed: VTIP Table 6" in page and "15.0 (15.04) / 13.2 ! (" in page
     for name in ("published.csv", "cost_table.csv", "table.tex"):
         assert (tmp_path / "out" / name).read_text().count("\n") >= 5
 

@@ -11,7 +11,10 @@ from prunegrid.report.cell import ResultError
 from prunegrid.report.results import Study
 from prunegrid.report.sheet import Sheet
 
-LEAD = "Computed / published, for the paper's own model and machine; nothing of it was run. ! marks figures that differ."
+LEAD = (
+    "Computed, rounded half up to the decimals of the published figure (unrounded) / published, for the paper's own "
+    "model and machine; nothing of it was run. No mark: the same digits"
+)
 
 
 def load(study: Study) -> Table | None:
@@ -40,28 +43,36 @@ def sheet(study: Study) -> Sheet | None:
         [row, tokens, *(_text(cells.get((row, tokens, column)), notes) for column in columns)]
         for row, tokens in places
     ]
-    same = sum(cell.same_digits for cell in table.cells)
-    lead = f"{LEAD} {same} of {len(table.cells)} have the same digits. After {table.source}. {table.method.rstrip('.')}."
-    return Sheet(f"Cost, computed: {table.title}", ["", "tokens", *columns], rows, lead, notes)
+    return Sheet(f"Cost, computed: {table.title}", ["", "tokens", *columns], rows, _lead(table), notes)
+
+
+def _lead(table: Table) -> str:
+    tolerance = max(cell.tolerance for cell in table.cells)
+    near = f"; ~: unrounded within {tolerance:g}" if tolerance else ""
+    same = f"{sum(cell.same_digits for cell in table.cells)} of {len(table.cells)} have the same digits"
+    return f"{LEAD}{near}; !: neither. {same}. After {table.source}. {table.method.rstrip('.')}."
 
 
 def _text(cell: Cell | None, notes: list[str]) -> str:
     if cell is None:
         return ""
-    sign = "" if cell.agrees else " !"
+    sign = "" if cell.same_digits else f" {cell.sign}"
     mark = f" ({notes.index(cell.note) + 1})" if cell.note else ""
-    return f"{cell.computed:.{cell.places + 1}f} / {cell.published}{sign}{mark}"
+    return f"{cell.rounded} ({cell.unrounded}) / {cell.published}{sign}{mark}"
 
 
 def lines(table: Table) -> list[list[object]]:
-    """For CSV: a line per figure, unrounded."""
-    head: list[object] = ["row", "column", "tokens", "computed", "published", "same_digits", "agrees", "note"]
+    """For CSV: a line per figure, unrounded and as it was compared."""
+    head: list[object] = [
+        *("row", "column", "tokens", "computed", "rounded", "published", "same_digits", "agrees", "note")
+    ]
     return [head] + [
         [
             c.row,
             c.column,
             c.tokens,
             c.computed,
+            c.rounded,
             c.published,
             str(c.same_digits).lower(),
             str(c.agrees).lower(),

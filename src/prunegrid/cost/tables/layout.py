@@ -1,4 +1,4 @@
-"""A table as text (ours, a sign, theirs) and as JSON."""
+"""A table as text (ours rounded as theirs, a sign, theirs; ours unrounded below) and as JSON."""
 
 import json
 import textwrap
@@ -9,7 +9,7 @@ WIDTH = 110
 
 
 def as_text(table: Table) -> str:
-    """Aligned columns; `=` same digits, `~` within the stated tolerance, `!` neither, [n] a note below."""
+    """Aligned columns, two lines per row; the sign says how a figure was judged (`Cell.sign`), [n] is a note below."""
     columns = table.columns or tuple(dict.fromkeys(cell.column for cell in table.cells))
     rows = list(dict.fromkeys((cell.row, cell.tokens) for cell in table.cells))
     notes = list(dict.fromkeys(cell.note for cell in table.cells if cell.note))
@@ -18,6 +18,7 @@ def as_text(table: Table) -> str:
     for row, tokens in rows:
         found = [cells.get((row, tokens, column)) for column in columns]
         grid.append([row, tokens, *(_cell(cell, notes) if cell else "" for cell in found)])
+        grid.append(["  unrounded", "", *(cell.unrounded if cell else "" for cell in found)])
     widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in grid]
     same = sum(cell.same_digits for cell in table.cells)
@@ -35,13 +36,14 @@ def as_text(table: Table) -> str:
 
 
 def to_json(name: str, table: Table) -> str:
-    """Every cell with both figures; `agree` and `same_digits` count cells."""
+    """Every cell with both figures, ours unrounded and as it was compared; `agree` and `same_digits` count cells."""
     cells = [
         {
             "row": cell.row,
             "column": cell.column,
             "tokens": cell.tokens,
             "computed": cell.computed,
+            "rounded": cell.rounded,
             "published": float(cell.published),
             "printed": cell.published,
             "same_digits": cell.same_digits,
@@ -56,6 +58,7 @@ def to_json(name: str, table: Table) -> str:
         "title": table.title,
         "source": table.source,
         "method": table.method,
+        "rounding": "half up",
         "figures": len(cells),
         "same_digits": sum(cell.same_digits for cell in table.cells),
         "agree": sum(cell.agrees for cell in table.cells),
@@ -65,12 +68,11 @@ def to_json(name: str, table: Table) -> str:
 
 
 def _cell(cell: Cell, notes: list[str]) -> str:
-    sign = "=" if cell.same_digits else "~" if cell.agrees else "!"
     mark = f" [{notes.index(cell.note) + 1}]" if cell.note else ""
-    return f"{cell.computed:.{cell.places + 1}f} {sign} {cell.published}{mark}"
+    return f"{cell.rounded} {cell.sign} {cell.published}{mark}"
 
 
 def _legend(table: Table) -> str:
     tolerance = max(cell.tolerance for cell in table.cells)
-    near = f"~ within {tolerance:g}, " if tolerance else ""
-    return f"ours, then theirs: = same digits, {near}! neither"
+    near = f"~ unrounded within {tolerance:g}, " if tolerance else ""
+    return f"ours rounded half up to their decimals, then theirs: = same digits, {near}! neither"
