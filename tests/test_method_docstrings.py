@@ -23,7 +23,6 @@ SHAPES = re.compile(r"\[B, [^\]]+\]")
 COST = re.compile(r"^ *(Cost: \S.*?)(?=\n *\n|\Z)", re.MULTILINE | re.DOTALL)
 SYNC = re.compile(r"\b(No|One) sync\b")
 USED = {option("reducer", name)["_target_"].rpartition(".")[0] for name in REDUCERS}
-WAITS = ADAPTIVE | {"llama_vid"}  # transformers asks whether the mask of the questions hides anything
 SHARED = sorted({f"{methods.__name__}.{f.stem}" for f in Path(methods.__path__[0]).glob("[!_]*.py")} - USED)
 
 
@@ -52,7 +51,7 @@ def test_a_method_says_where_it_is_from_what_it_takes_and_what_it_costs(name: st
     kind = type(reducer)
     own, module = vars(kind)["__doc__"], inspect.getmodule(kind).__doc__  # type: ignore[union-attr]
     assert not missing(own, module or ""), kind
-    waits = name in WAITS or any(s.place == Place.CACHE for s in reducer.sites(tiny_shape()))
+    waits = name in ADAPTIVE or any(s.place == Place.CACHE for s in reducer.sites(tiny_shape()))
     said = SYNC.search(cost(own))
     assert said is not None and (said[1] == "One") == waits, cost(own)
 

@@ -11,8 +11,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunegrid.reduce import Place, cache, language, vision
+from prunegrid.reduce.learned import Learned
+from prunegrid.run.build import resolve
 from reduce import clip, lab
-from test_contract import REDUCERS, made, model_of, tiny_shape
+from test_contract import REDUCERS, made, model_of, option, tiny_shape
 from test_reducers import ADAPTIVE
 
 # A site's whole work: view, rows of the probe, choice, mixing, bookkeeping.
@@ -82,6 +84,26 @@ def test_a_site_waits_once_at_most_and_never_for_a_fixed_number(
         # What a cache is cut to is read: heads and samples hold different numbers.
         allowed = int(name in ADAPTIVE or site.place == Place.CACHE)
         assert count <= allowed, f"{count} at {site}"
+
+
+LEARNED = [
+    name for name in REDUCERS if issubclass(resolve(option("reducer", name)["_target_"], name), Learned)
+]
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_learned_projector_never_waits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = tiny_shape()
+    reducer: Any = made(name, model_of(shape))
+    if [site.place for site in reducer.sites(shape)] != [Place.PROJECTOR]:
+        pytest.skip("what it learned stands elsewhere: its sites are counted above")
+    module: Any = reducer.build(shape)
+    features = torch.randn(2, shape.vision.patches, shape.projector.inputs)
+    prompt = clip.told(lab.batch(), lab.IMAGE)
+    with counted(monkeypatch) as waits:
+        out = module(features, torch.nn.Linear(shape.projector.inputs, shape.projector.outputs), prompt)
+        assert waits.seen == 0
+    assert out.shape[0] == 2
 
 
 def test_the_counter_sees_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,9 +66,11 @@ class ContextToken(nn.Module):
         padded = nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=PAD)
         length = torch.tensor([len(i) for i in ids], device=features.device)
         mask = torch.arange(padded.shape[1], device=features.device) < length[:, None]
-        mask = F.pad(mask, (QUERIES, 0), value=True).long()
+        mask = F.pad(mask, (QUERIES, 0), value=True)[:, None, None]
+        # additive and in four dimensions it is taken as it is; from two, a wait would find out whether it masks at all
+        masked = torch.zeros_like(mask, dtype=features.dtype).masked_fill(~mask, torch.finfo(features.dtype).min)
         query = self.query.expand(len(features), -1, -1)
-        out = self.reader(padded, mask, query_embeds=query, encoder_hidden_states=features)
+        out = self.reader(padded, masked, query_embeds=query, encoder_hidden_states=features)
         asked: Tensor = self.text(out.last_hidden_state[:, :QUERIES])
         return asked
 
@@ -99,8 +101,8 @@ class LLaMAVID(Learned):
     BERT tokenizer, without one the text is read byte by byte.
     [B, N, C] -> [B, 1 + side^2, D].
     Cost: a BERT over 32 + text tokens, that in every second layer looks at the patches (4 N C `width` for their keys
-    and values), 2 N C^2 for the keys of the context token and 4 x 32 N C for its look: 32 x N, nothing of N x N. One
-    sync: transformers asks whether the mask of the questions hides anything.
+    and values), 2 N C^2 for the keys of the context token and 4 x 32 N C for its look: 32 x N, nothing of N x N. No
+    sync.
     """
 
     side: int | None = 8
