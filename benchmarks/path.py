@@ -1,4 +1,4 @@
-"""What our own path costs beside the same model without it; ratios side by side, calls of both sides taken in turn.
+"""What our own path costs beside the same model without it: all that is subtracted or divided is taken in turn.
 
     python benchmarks/path.py                                   the mini model on this machine
     python benchmarks/path.py --model llava15_7b --device cuda  full shape, random weights, no download
@@ -6,12 +6,13 @@
 
 Goals: `none` within 2 % of plain generate; methods before the LLM reach at least 0.9 of the prefill speed-up that the same
 shortened prompt has without any reducer; methods in the LLM stay within 10 % of full time x FLOPs ratio at batch 8.
+Printed: the median over the turns, and its quartiles. A prefill is what a call takes beyond the ViT that ran in the same
+turn; where its interquartile range is larger than itself, no speed-up is printed.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from tqdm import tqdm
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from prunegrid.cost import TokenSchedule, flops
-from prunegrid.latency import machine
+from prunegrid.latency import NOISE, Quartiles, differences, in_turn, machine, quotient
 from prunegrid.latency.clock import clock_of
 from prunegrid.reduce import Reducer
 from prunegrid.reduce.methods.cdpruner import CDPruner
@@ -39,21 +40,11 @@ TEXT = 40  # tokens of question and template around the picture
 Call = Callable[[], Any]
 
 
-def seconds(
-    calls: Mapping[str, Call], repeats: int, device: torch.device, warmup: int = 3
-) -> dict[str, float]:
-    """Median seconds of each call; they take turns, so that a machine that slows down slows all of them."""
-    clock, taken = clock_of(device), {name: [] for name in calls}
-    for i in tqdm(range(warmup + repeats), leave=False):
-        for name, call in calls.items():
-            clock.settle()
-            begin = clock.mark()
-            call()
-            end = clock.mark()
-            clock.settle()
-            if i >= warmup:
-                taken[name].append(clock.seconds(begin, end))
-    return {name: statistics.median(values) for name, values in taken.items()}
+def taken(calls: Mapping[str, Call], repeats: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of each call, turn by turn."""
+    warmup = 3
+    with tqdm(total=warmup + repeats, leave=False) as bar:
+        return in_turn(calls, repeats, clock_of(device), warmup, bar.update)
 
 
 def model_of(name: str, dtype: str, device: torch.device) -> Any:
@@ -116,28 +107,40 @@ def own_path(model: Any, repeats: int, batch: int, new: int) -> None:
     """Rows of the table: what was compared, its ratio and its goal."""
     shape, inputs = ModelShape.from_config(model.config.to_dict()), inputs_of(model, batch)
     device = torch.device(model.device)
-    found = seconds(
+    t = taken(
         {"plain": plain(model, inputs, new), "none": asker(model, Reducer(), inputs, new)}, repeats, device
     )
-    say(f"batch {batch}, {new} new: none / plain generate", found["none"] / found["plain"], "<= 1.02")
-    tower = seconds({"vit": lambda: features(model, inputs)}, repeats, device)["vit"]
+    say(f"batch {batch}, {new} new: none / plain generate", quotient(t["none"], t["plain"]), "<= 1.02")
     for of in (64, 144):
         keep = max(1, round(of * shape.visual_tokens / 576))
         calls = {
+            "vit": lambda: features(model, inputs),
             "full": plain(model, inputs, 1),
             "shortened": plain(model, shortened(model, inputs, keep), 1),
+            "random": asker(model, Random(keep=keep), inputs, 1),
+            "CDPruner": asker(model, CDPruner(keep=keep), inputs, 1),
         }
-        methods = {"random": (Random(keep=keep), ">= 0.9"), "CDPruner": (CDPruner(keep=keep), "stated")}
-        t = seconds(
-            calls | {name: asker(model, m, inputs, 1) for name, (m, _) in methods.items()}, repeats, device
-        )
-        best = (t["full"] - tower) / t["shortened"]
-        for name, (_, goal) in methods.items():
-            mine = (t["full"] - tower) / (t[name] - tower)
-            what = f"batch {batch}, {keep} tokens by {name}: prefill speed-up {mine:.2f}x of {best:.2f}x"
-            say(what, mine / best, goal)
+        t = taken(calls, repeats, device)
+        for name, goal in (("random", ">= 0.9"), ("CDPruner", "stated")):
+            prefill(f"batch {batch}, {keep} tokens by {name}", t, name, goal)
     if batch >= 8:
         in_llm(model, shape, inputs, repeats, new)
+
+
+def prefill(what: str, t: Mapping[str, list[float]], name: str, goal: str) -> None:
+    """How near a method's prefill speed-up comes to that of the shortened prompt; t: also full, vit and shortened."""
+    full, own = (differences(t[key], t["vit"]) for key in ("full", name))
+    for key, values in (("full", full), (name, own)):
+        found = Quartiles.of(values)
+        if not (found.measurable and found.median > 0):
+            print(f"{what}: prefill {NOISE}: {key} - ViT {_ms(found)}", flush=True)
+            return
+    mine, best = (quotient(full, under).median for under in (own, t["shortened"]))
+    say(f"{what}: prefill speed-up {mine:.2f}x of {best:.2f}x", quotient(t["shortened"], own), goal)
+
+
+def _ms(found: Quartiles) -> str:
+    return f"{1e3 * found.median:.2f} ms, quartiles {1e3 * found.low:.2f} to {1e3 * found.high:.2f}"
 
 
 def features(model: Any, inputs: Mapping[str, Tensor]) -> Any:
@@ -153,7 +156,7 @@ def in_llm(model: Any, shape: ModelShape, inputs: Mapping[str, Tensor], repeats:
         "IVTP's second stage": (IVTP(keep, "second", layers=max(1, round(12 * layers / 32))), "stated"),
     }
     calls = {name: asker(model, reducer, inputs, new) for name, (reducer, _) in methods.items()}
-    t = seconds({"full": plain(model, inputs, new)} | calls, repeats, model.device)
+    t = taken({"full": plain(model, inputs, new)} | calls, repeats, model.device)
     whole = TokenSchedule.stated(shape, TEXT + shape.visual_tokens, new_tokens=new)
     for name, (_, goal) in methods.items():
         r = calls[name]()[1].sample(0)
@@ -163,7 +166,7 @@ def in_llm(model: Any, shape: ModelShape, inputs: Mapping[str, Tensor], repeats:
         )  # fmt: skip
         ratio = flops(shape, own, "exact") / flops(shape, whole, "exact")
         what = f"{name}, {new} new: time / (full time x FLOPs ratio {ratio:.2f})"
-        say(what, t[name] / (t["full"] * ratio), goal)
+        say(what, quotient(t[name], t["full"], 1 / ratio), goal)
 
 
 def throughput(model: Any, repeats: int, batch: int, new: int) -> None:
@@ -171,8 +174,8 @@ def throughput(model: Any, repeats: int, batch: int, new: int) -> None:
     device = torch.device(model.device)
     one = asker(model, Reducer(), inputs_of(model, 1), new)
     many = asker(model, Reducer(), inputs_of(model, batch), new)
-    t = seconds({"one": one, "many": many}, repeats, device)
-    say(f"samples per second, batch {batch} / batch 1", batch * t["one"] / t["many"], "stated")
+    t = taken({"one": one, "many": many}, repeats, device)
+    say(f"samples per second, batch {batch} / batch 1", quotient(t["one"], t["many"], batch), "stated")
 
 
 def vit(repeats: int, batch: int, dtype: str, device: torch.device) -> None:
@@ -186,7 +189,7 @@ def vit(repeats: int, batch: int, dtype: str, device: torch.device) -> None:
     model: LlavaForConditionalGeneration = random_llava(said, 0, getattr(torch, dtype), str(device))
     inputs, shape = inputs_of(model, batch), ModelShape.from_config(model.config.to_dict())
     reducer = Progressive(keep=64)
-    t = seconds(
+    t = taken(
         {"full": asker(model, Reducer(), inputs, 1), "pruned": asker(model, reducer, inputs, 1)},
         repeats,
         device,
@@ -196,13 +199,13 @@ def vit(repeats: int, batch: int, dtype: str, device: torch.device) -> None:
     saved = sum(counts) / (shape.vision.tokens * len(counts))
     say(
         f"ViT-L/336 batch {batch}: pruned inside / full (tokens {saved:.2f})",
-        t["pruned"] / t["full"],
+        quotient(t["pruned"], t["full"]),
         "< 1",
     )
 
 
-def say(what: str, ratio: float, goal: str) -> None:
-    print(f"{what:74} {ratio:6.3f}   goal {goal}", flush=True)
+def say(what: str, ratio: Quartiles, goal: str) -> None:
+    print(f"{what:74} {ratio.median:6.3f} ({ratio.low:.3f} to {ratio.high:.3f})   goal {goal}", flush=True)
 
 
 def main() -> None:

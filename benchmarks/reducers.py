@@ -6,7 +6,8 @@ Random weights: times do not depend on what is in them, but the counts of adapti
 layers, 1024 wide, 577 tokens). Methods that act in the language model are not timed here.
 A method that acts behind the ViT is timed by itself, probe and text tower included: one call at each of its sites, on
 what the ViT handed it.
-A method inside the ViT is timed as the pass with it less the pass of `random` drops at the same places and counts.
+A method inside the ViT is timed as the pass with it less the pass of `random` drops at the same places and counts: the
+median of the differences of passes in turn (at least two), null where they spread wider than that.
 Prints one JSON line per method and batch; milliseconds of the best of the repeats.
 """
 
@@ -28,6 +29,8 @@ from transformers.utils import logging
 
 from prunegrid.grid.options import Options
 from prunegrid.grid.scale import rescale
+from prunegrid.latency import NOISE, Quartiles, differences, in_turn
+from prunegrid.latency.clock import clock_of
 from prunegrid.reduce import Place, Probe, ReducedVLM, Reducer, Reduction, Site, TokenView
 from prunegrid.reduce.ops import apply
 from prunegrid.reduce.vision import cls_rows
@@ -149,7 +152,7 @@ def behind(name: str, encoder: Encoder, views: dict[Place, TokenView], repeats: 
     return float(made[0].shape[1]), seconds
 
 
-def inside(name: str, encoder: Encoder, repeats: int) -> tuple[float, float]:
+def inside(name: str, encoder: Encoder, repeats: int) -> tuple[float, Quartiles]:
     """(tokens, seconds) added over the same ViT with as many tokens dropped for nothing at the same places."""
     reducer = method(name, **({"stages": "first"} if name in ("vtip", "ivtp") else {}))
     tokens = encoder(reducer)
@@ -157,9 +160,23 @@ def inside(name: str, encoder: Encoder, repeats: int) -> tuple[float, float]:
     after = [max(t.counts()) for t in encoder.entering]
     sites = [s for s in reducer.sites(shape) if s.place in (Place.VISION, Place.FEATURES)]
     counts = tuple(max(tokens) if s.layer is None else after[s.layer + 1] for s in sites)
-    passes = (Dropping(reducer, counts), reducer)
-    base, with_it = (best(lambda r=r: encoder(r), repeats, encoder.device) for r in passes)
-    return sum(tokens) / len(tokens), with_it - base
+    passes = {"without": Dropping(reducer, counts), "with": reducer}
+    calls = {key: lambda r=each: encoder(r) for key, each in passes.items()}
+    t = in_turn(calls, max(2, repeats), clock_of(encoder.device), warmup=1)
+    return sum(tokens) / len(tokens), Quartiles.of(differences(t["with"], t["without"]))
+
+
+def alone(tokens: float, seconds: float, vit: float) -> dict[str, Any]:
+    """What is printed of a method that was timed by itself; vit: seconds of the ViT forward."""
+    return {"tokens": tokens, "ms": 1e3 * seconds, "percent_of_vit": 100 * seconds / vit}
+
+
+def added(tokens: float, found: Quartiles, vit: float) -> dict[str, Any]:
+    """What is printed of the time that a method adds to a pass; no time where noise exceeds it."""
+    iqr = {"iqr_ms": 1e3 * found.spread}
+    if not found.measurable:
+        return {"tokens": tokens, "ms": None, "percent_of_vit": None, **iqr, "note": NOISE}
+    return alone(tokens, found.median, vit) | iqr
 
 
 def against_the_loop(repeats: int) -> dict[str, Any]:
@@ -208,10 +225,9 @@ def main() -> None:
         encoder(look)
         for name in given.methods:
             if name in BEHIND:
-                tokens, seconds = behind(name, encoder, look.views, given.repeats)
+                row = alone(*behind(name, encoder, look.views, given.repeats), vit)
             else:
-                tokens, seconds = inside(name, encoder, given.repeats)
-            row = {"tokens": tokens, "ms": 1e3 * seconds, "percent_of_vit": 100 * seconds / vit}
+                row = added(*inside(name, encoder, given.repeats), vit)
             print(json.dumps({"method": name, "batch": batch, **row}), flush=True)
 
 
