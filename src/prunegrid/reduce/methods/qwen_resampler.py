@@ -111,4 +111,5 @@ class QwenResampler(Learned):
         )
         made += Flops(4 * asked * n * width, SOFTMAX * asked * n * max(1, width // HEAD))
         made += each(LAYER_NORM + 1, n + asked, width) + each(LAYER_NORM, asked, width)
+        made += each(2 * 16, n * (n != asked), width)  # positions, each from 4 x 4 neighbours
         return made + product(asked, width, width)
