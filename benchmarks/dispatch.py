@@ -25,6 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from stamp import stamp  # noqa: E402
+
 from slurm.packages import ClusterError  # noqa: E402
 from slurm.private_cluster import PrivateCluster  # noqa: E402
 from slurm.workflow import Run, Workflow  # noqa: E402
@@ -155,11 +157,13 @@ def main() -> int:
             rows = [measure(cluster, folder, name, *how, options) for name, how in plan.items()]
         finally:
             cluster.stop()
+    here = stamp()
     print(
-        f"{os.cpu_count()} cores, 8 virtual nodes of 2, polling every {options.interval} s\n\n{table(rows)}"
+        f"{os.cpu_count()} cores, 8 virtual nodes of 2, polling every {options.interval} s\n\n{table(rows)}\n\n{here}"
     )
     if options.out:
-        options.out.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+        made = {**here, "rows": [asdict(row) for row in rows]}
+        options.out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -20,12 +20,13 @@ from typing import Any
 import reading
 import torch
 import yaml
+from stamp import stamp
 from torch import Tensor
 from tqdm import tqdm
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from prunegrid.cost import TokenSchedule, flops
-from prunegrid.latency import NOISE, Quartiles, differences, in_turn, machine, quotient
+from prunegrid.latency import NOISE, Quartiles, differences, in_turn, quotient
 from prunegrid.latency.clock import clock_of
 from prunegrid.reduce import Reducer
 from prunegrid.reduce.methods.cdpruner import CDPruner
@@ -222,7 +223,7 @@ def main() -> None:
     given = parser.parse_args()
     device = torch.device(given.device)
     dtype = given.dtype or ("float16" if device.type == "cuda" else "float32")
-    print({**machine(device), "dtype": dtype, "model": "ViT-L/336" if given.vit else given.model})
+    print({**stamp(given.device), "dtype": dtype, "model": "ViT-L/336" if given.vit else given.model})
     if given.vit:
         vit(given.repeats, given.batches[0], dtype, device)
         return

@@ -1,7 +1,8 @@
 """How long a study of many cells takes to plan: `python benchmarks/planning.py [CELLS]` (10,000 if nothing is said).
 
 Prints seconds (wall, and this process's own) of planning anew (the methods' process is in the wall time alone), of planning
-what has not changed, of reading the written plan, and of what a job does at its start: looking up its own row.
+what has not changed, of reading the written plan, and of what a job does at its start: looking up its own row. At last the
+machine and the date.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from stamp import stamp
 
 from prunegrid.grid.index import Row, Tables
 from prunegrid.grid.plan import Plan, make
@@ -66,6 +68,7 @@ def main(cells: int) -> None:
         timed("read whole", lambda: Plan.read(file))
         timed("own row of a job", lambda: own_row(results, plan.rows[-1]["id"]))
         print(f"{len(plan.rows)} cells; the plan is {file.stat().st_size / 1e6:.1f} MB")
+    print(stamp())
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
     python benchmarks/reducers.py [--methods prumerge topk_cls ...] [--batch 1 8] [--repeats 3] [--device cpu]
 
+Without options: every method, batch 1 and 8.
+
 Random weights: times do not depend on what is in them, but the counts of adaptive methods do. The ViT is whole (24
 layers, 1024 wide, 577 tokens). Methods that act in the language model are not timed here.
 A method that acts behind the ViT is timed by itself, probe and text tower included: one call at each of its sites, on
 what the ViT handed it.
 A method inside the ViT is timed as the pass with it less the pass of `random` drops at the same places and counts: the
-median of the differences of passes in turn (at least two), null where they spread wider than that.
-Prints one JSON line per method and batch; milliseconds of the best of the repeats.
+median of the differences of passes in turn (at least five), null where they spread wider than that.
+Prints a JSON line of the machine and the date, then one per method and batch; milliseconds of the best of the repeats.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import Any
 
 import reading
 import torch
+from stamp import stamp
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 from transformers.utils import logging
 
@@ -41,6 +44,7 @@ ROOT = Path(__file__).parents[1]
 FULL = {"tokens": 576, "side": 24, "vision_layers": 24, "llm_layers": 32}
 BEHIND = ("prumerge", "prumerge_plus", "topk_cls", "received", "random", "sequential", "spatial", "spatial_pool",
           "visionzip", "vispruner", "divprune", "cdpruner")  # fmt: skip
+TURNS = 5  # at least, where a difference and its spread are wanted
 INSIDE = ("progressive", "evit", "ats", "tome", "crossget", "ivtp", "vtip")
 
 
@@ -162,7 +166,7 @@ def inside(name: str, encoder: Encoder, repeats: int) -> tuple[float, Quartiles]
     counts = tuple(max(tokens) if s.layer is None else after[s.layer + 1] for s in sites)
     passes = {"without": Dropping(reducer, counts), "with": reducer}
     calls = {key: lambda r=each: encoder(r) for key, each in passes.items()}
-    t = in_turn(calls, max(2, repeats), clock_of(encoder.device), warmup=1)
+    t = in_turn(calls, max(TURNS, repeats), clock_of(encoder.device), warmup=1)
     return sum(tokens) / len(tokens), Quartiles.of(differences(t["with"], t["without"]))
 
 
@@ -200,7 +204,7 @@ def against_the_loop(repeats: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def options() -> argparse.ArgumentParser:
     """Command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -210,9 +214,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--loop", action="store_true", help="PruMerge against its loop reference, too")
-    given = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """The machine, the ViT, and every method."""
+    given = options().parse_args()
     logging.set_verbosity_error()
     torch.set_num_threads(1)
+    print(json.dumps(stamp(given.device)), flush=True)
     if given.loop:
         with torch.no_grad():
             print(json.dumps(against_the_loop(given.repeats)), flush=True)

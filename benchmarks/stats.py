@@ -1,6 +1,6 @@
 """How long 10,000 bootstrap replicates take on one core, whole metric recomputed in each: at most 5 s is wanted.
 
-python benchmarks/stats.py            # prints a line per benchmark
+python benchmarks/stats.py            # prints a line per benchmark, then the machine and the date
 """
 
 import sys
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from stamp import stamp
 
 from prunegrid.stats.bootstrap import REPLICATES, bootstrap, paired_bootstrap
 from prunegrid.stats.swap import swap_test
@@ -91,6 +92,7 @@ def main() -> int:
         swap = seconds(lambda a=ours, b=theirs, t=task: swap_test(a, b, t.metric))
         print(f"{name:42} {one:7.2f} s  {two:10.2f} s  {swap:10.2f} s")
         slow = max(slow, two if "POPE" in name else 0.0)
+    print(stamp())
     return int(slow > LIMIT)
 
 

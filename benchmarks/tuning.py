@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 import yaml
+from stamp import stamp
 
 from prunegrid.cost import TokenSchedule, flops
 from prunegrid.reduce import Reducer
@@ -142,6 +143,8 @@ def main() -> None:
     parser.add_argument("--no-checkpointing", dest="checkpointing", action="store_false")
     given = parser.parse_args()
     given.length = given.length or (192 if given.model == "mini" else 2048)
+    torch.set_num_threads(given.threads)
+    print(stamp(given.device))
     print(
         f"{given.model} on {given.device}: LoRA, {given.micro} x {given.length} tokens, checkpointing {given.checkpointing}"
     )

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import json
+import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from prunegrid.latency import NOISE, Quartiles
+from prunegrid.latency import NOISE, Quartiles, machine
 
 from .test_turns import Moved
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+PROGRAMS = [f for f in sorted(BENCHMARKS.glob("*.py")) if "__main__" in f.read_text(encoding="utf-8")]
 
 
 @pytest.fixture
@@ -79,3 +85,37 @@ def test_time_that_a_method_adds_inside_the_vit_is_told_or_called_noise(reducers
     assert told == pytest.approx({"tokens": 64, "ms": 40, "percent_of_vit": 1, "iqr_ms": 20})
     noise = reducers.added(64.0, Quartiles(0.04, -0.03, 0.05), 4.0)
     assert noise["ms"] is None and noise["note"] == NOISE and noise["iqr_ms"] == pytest.approx(80)
+
+
+def test_reducers_are_timed_in_batches_of_1_and_8(reducers: Any) -> None:
+    given = reducers.options().parse_args([])
+    assert given.batch == [1, 8] and set(given.methods) == {*reducers.BEHIND, *reducers.INSIDE}
+
+
+def test_figures_of_reducers_begin_with_machine_and_date(
+    reducers: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    class Enough(Exception):
+        pass
+
+    def built(device: str) -> None:
+        raise Enough
+
+    monkeypatch.setattr(reducers, "model", built)
+    monkeypatch.setattr(sys, "argv", ["reducers.py", "--device", "cpu"])
+    threads = torch.get_num_threads()
+    with pytest.raises(Enough):
+        reducers.main()
+    torch.set_num_threads(threads)
+    first = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert first["name"] == machine("cpu")["name"]
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(first["taken"])) < timedelta(hours=1)
+
+
+@pytest.mark.parametrize("file", PROGRAMS, ids=lambda file: file.stem)
+def test_every_benchmark_says_machine_and_date(file: Path) -> None:
+    """Somewhere in what it prints; discovered, so that a new one says it too."""
+    calls = [
+        node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)
+    ]
+    assert "stamp" in {call.func.id for call in calls if isinstance(call.func, ast.Name)}
