@@ -32,12 +32,19 @@ class Sorted:
 class Adopter:
     """Sorts tasks by what the ledger says about their outputs; no output ever gets two writers."""
 
-    def __init__(self, ledger: Ledger, cluster: Cluster, settle_s: float, reattach: bool) -> None:
-        """settle_s: how long a job may be unknown to the scheduler right after its submission."""
+    def __init__(
+        self, ledger: Ledger, cluster: Cluster, settle_s: float, reattach: bool, since: float
+    ) -> None:
+        """settle_s: how long a job may be unknown to the scheduler right after its submission.
+
+        since: when this Snakemake began to look at files, in seconds since 1970. It has seen what was finished
+        by then: if that is asked for all the same (forcerun), it is to be computed again.
+        """
         self._ledger = ledger
         self._cluster = cluster
         self._settle_s = settle_s
         self._reattach = reattach
+        self._since = since
 
     def sort(self, tasks: Iterable[Task], now: float, say: Callable[[str], None]) -> Sorted:
         """Sort the tasks; asks the scheduler at most once. now: seconds since 1970; say: prints a line."""
@@ -66,10 +73,12 @@ class Adopter:
         to_end: list[Entry] = []
         for task, entry in cases:
             state = states.get(entry.job_id)
-            outcome = read_outcome(result_path(Path(entry.folder), entry.job_id), entry.token, entry.born)
+            result_file = result_path(Path(entry.folder), entry.job_id)
+            outcome = read_outcome(result_file, entry.token, entry.born)
             same = self._reattach and entry.work == task.identity.work
             if outcome is not None:
-                complete = outcome.ok and same and _all_newer(task.outputs, entry.submitted)
+                unseen = _all_newer([str(result_file)], self._since)
+                complete = outcome.ok and same and unseen and _all_newer(task.outputs, entry.submitted)
                 self._adopt(task, entry, result, say) if complete else self._start_anew(task, entry, result)
             elif self._too_early(state, now - entry.submitted):
                 result.waiting.append(task)
@@ -139,9 +148,9 @@ class Adopter:
         )
 
 
-def _all_newer(outputs: Iterable[str], submitted: float) -> bool:
+def _all_newer(files: Iterable[str], moment: float) -> bool:
     # A minute of slack: the file system's clock may be behind this host's.
     try:
-        return all(Path(path).stat().st_mtime >= submitted - 60.0 for path in outputs)
+        return all(Path(path).stat().st_mtime >= moment - 60.0 for path in files)
     except OSError:
         return False

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
@@ -75,7 +76,13 @@ class Executor(RemoteExecutor):
         self._dispatcher = Dispatcher(
             cluster=self._cluster,
             ledger=self._ledger,
-            adopter=Adopter(self._ledger, self._cluster, settings.lost_grace, not settings.no_reattach),
+            adopter=Adopter(
+                self._ledger,
+                self._cluster,
+                settle_s=settings.lost_grace,
+                reattach=not settings.no_reattach,
+                since=psutil.Process().create_time(),
+            ),
             gpus=self._gpus,
             folder=self._run,
             workdir=Path(workflow.workdir_init),

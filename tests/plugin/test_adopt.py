@@ -20,9 +20,9 @@ def ledger(tmp_path):
     return Ledger(tmp_path)
 
 
-def sort(ledger, cluster, *tasks, now=NOW, reattach=True):
+def sort(ledger, cluster, *tasks, now=NOW, reattach=True, since=0.0):
     lines: list[str] = []
-    return Adopter(ledger, cluster, 60.0, reattach).sort(tasks, now, lines.append), lines
+    return Adopter(ledger, cluster, 60.0, reattach, since).sort(tasks, now, lines.append), lines
 
 
 def kinds(found):
@@ -107,6 +107,19 @@ def test_a_finished_job_is_adopted_if_its_outputs_are_there(ledger, tmp_path):
     assert kinds(sort(ledger, FakeCluster(), task)[0]) == FRESH
     output.unlink()
     assert kinds(sort(ledger, FakeCluster(), task)[0]) == FRESH
+
+
+def test_what_was_finished_before_this_head_began_and_is_asked_for_again_is_computed_again(ledger, tmp_path):
+    output = tmp_path / "out"
+    output.write_text("x")
+    ledger.write(make_entry(tmp_path))
+    written = write_result(tmp_path, "7", "success", {"token": "token-k"}).stat().st_mtime
+    task = make_task(outputs=(str(output),))
+    assert (
+        kinds(sort(ledger, FakeCluster(), task, since=written + 30)[0]) == ADOPTED
+    )  # clocks differ a little
+    assert kinds(sort(ledger, FakeCluster(), task, since=written + 90)[0]) == FRESH
+    assert read_claim(ledger.claim("token-k")).job_id == VOID
 
 
 def test_a_finished_job_is_not_adopted_for_other_work_nor_after_failure(ledger, tmp_path):

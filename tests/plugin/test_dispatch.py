@@ -29,7 +29,7 @@ class Desk:
         self.dispatcher = Dispatcher(
             cluster=cluster,
             ledger=self.ledger,
-            adopter=Adopter(self.ledger, cluster, 60.0, True),
+            adopter=Adopter(self.ledger, cluster, 60.0, True, since=0.0),
             gpus=GpuPool(lambda: ("0", "1")),
             folder=folder,
             workdir=folder,
