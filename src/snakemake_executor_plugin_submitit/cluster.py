@@ -43,6 +43,9 @@ class Cluster(Protocol):
     def withdraw(self, mark: str) -> bool:
         """Take back what a failed submission may have left; False if that is not possible now."""
 
+    def offers(self, refusal: str) -> list[str]:
+        """Lines about what can be asked for, for a user whose submission was refused with this text."""
+
 
 def cluster_name(
     choice: str,

@@ -16,6 +16,7 @@ from .command import SnakemakeCommand
 from .gpus import GpuPool
 from .identity import array_name
 from .ledger import Entry, Ledger
+from .refusal import explain
 from .results import submitted_path
 from .submit import Refusal, SubmissionError, backoff_s, buckets, chunks, classify, new_mark, token_of
 from .tasks import Submission, Task
@@ -77,6 +78,7 @@ class Dispatcher:
         self._environment = environment
         self._tell = callbacks
         self._held: list[Held] = []
+        self._offers: dict[str, list[str]] = {}
 
     @property
     def held(self) -> int:
@@ -124,8 +126,7 @@ class Dispatcher:
             if not refusal:
                 held = replace(held, failures=0, since=now)
             elif self._hopeless(refusal, held, now):
-                for task in chunk:
-                    self._tell.failed(task, f"{self._cluster.name} refused the job: {refusal}")
+                self._fail(chunk, refusal)
             else:  # what comes after it would be refused too
                 rest = [task for later in queue[index:] for task in later]
                 self._refused(replace(held, tasks=rest, mark=mark, size=len(chunk)), refusal, now)
@@ -153,6 +154,13 @@ class Dispatcher:
             self._ledger.write(known)
             self._tell.submitted(Submission(task, known), False)
         return ""
+
+    def _fail(self, chunk: Sequence[Task], refusal: str) -> None:
+        if refusal not in self._offers:  # retries are refused likewise: they need not ask again
+            self._offers[refusal] = self._cluster.offers(refusal)
+        for index, task in enumerate(chunk):
+            offers = () if index else self._offers[refusal]
+            self._tell.failed(task, explain(self._cluster.name, refusal, task.parameters, offers))
 
     def _hopeless(self, refusal: str, held: Held, now: float) -> bool:
         # A full queue empties slowly but surely; an outage must end some time.

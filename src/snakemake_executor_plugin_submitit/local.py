@@ -74,6 +74,10 @@ class LocalCluster:
         """Nothing to take back: a local start that failed left nothing behind."""
         return True
 
+    def offers(self, refusal: str) -> list[str]:
+        """Nothing: this machine refuses no resource that the plugin lets through."""
+        return []
+
     def _state(self, job_id: str) -> JobState:
         handle = self._handles.get(job_id)
         if handle is not None and handle.done():  # also reaps the process

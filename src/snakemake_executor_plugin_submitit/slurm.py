@@ -11,6 +11,7 @@ from typing import Any
 from .claims import Claim
 from .clients import SUBMIT_S, call
 from .command import SnakemakeCommand
+from .refusal import SINFO_FORMAT, accounts, partitions
 from .sources import Sources
 from .states import JobState, Question
 from .status import marked_jobs, max_array_size
@@ -84,3 +85,12 @@ class SlurmCluster:
             return False
         orphans = marked_jobs(answer.out, mark)
         return not orphans or call(["scancel", *orphans], SUBMIT_S).ok
+
+    def offers(self, refusal: str) -> list[str]:
+        """The partitions and their nodes; the user's accounts if the refusal is about account or qos."""
+        found = partitions(call(["sinfo", "-h", "-o", SINFO_FORMAT]).out)
+        if "account" in refusal.lower() or "qos" in refusal.lower():
+            user = f"user={getpass.getuser()}"
+            shown = call(["sacctmgr", "-n", "-P", "show", "assoc", user, "format=account,partition,qos"])
+            found = accounts(shown.out) + found
+        return found

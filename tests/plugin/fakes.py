@@ -59,6 +59,10 @@ class FakeCluster:
         self.withdrawn.append(mark)
         return self.can_withdraw
 
+    def offers(self, refusal: str) -> list[str]:
+        self.queries += 1
+        return ["partition main"]
+
 
 def make_task(key: str = "k", work: str = "w", parameters: dict[str, Any] | None = None, **more: Any) -> Task:
     """A task that nobody will run."""

@@ -154,6 +154,15 @@ def test_a_refusal_for_good_fails_the_jobs_at_once(desk, cluster):
     assert desk.dispatcher.held == 0 and desk.ledger.read("k0") is None
 
 
+def test_what_there_is_is_asked_once_and_stands_beside_the_first_job(desk, cluster):
+    cluster.errors = ["sbatch: error: invalid partition specified: gpux"] * 2 + ["Invalid account"]
+    for _ in range(3):  # refused, retried and refused again; then for another reason
+        desk.dispatcher.dispatch(tasks(2), 0.0)
+    shown = ["partition main" in message for _, message in desk.failed]
+    assert shown == [True, False] * 3 and cluster.queries == 2
+    assert all("runtime=10" in message for _, message in desk.failed)
+
+
 def test_adopted_jobs_are_not_submitted(desk, cluster, tmp_path):
     desk.ledger.write(make_entry(tmp_path, "k0"))
     cluster.known["7"] = JobState("RUNNING")
