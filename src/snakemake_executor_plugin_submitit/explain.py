@@ -21,6 +21,7 @@ _HINTS = {
 }
 _KILLED = re.compile(r"exit (?:code|status) (?:137|-9)|SIGKILL|signal 9\b|\bKilled\b|oom-kill", re.IGNORECASE)
 _TAIL_BYTES = 64 * 1024
+_TAIL_LINES = 20
 _START = re.compile(r"submitit INFO .*Starting with")
 _TRACEBACK = re.compile(r"submitit ERROR .*triggered an exception")
 
@@ -42,7 +43,11 @@ def describe(
         lines.append(f"error: {outcome.summary}")
     if state is not None and state.reason:
         lines.append(f"reason: {state.reason}")
-    hint = _hint(state, verdict, tail, memory_mb)
+    hint = _own_hint(outcome) or _hint(state, verdict, tail, memory_mb)
+    if not hint and outcome is None and _never_began(state, tail):
+        hint = (
+            "the job's script failed before its command began: see --submitit-setup, and what this node lacks"
+        )
     if hint:
         lines.append(f"hint: {hint}")
     lines.append(f"log: {submission.log}")
@@ -50,7 +55,7 @@ def describe(
     return "\n".join(lines) + "\n"
 
 
-def read_tail(log: Path, lines: int = 20) -> list[str]:
+def read_tail(log: Path, lines: int = _TAIL_LINES) -> list[str]:
     """The last lines of a log before submitit's own traceback, [] if it cannot be read."""
     try:
         with log.open("rb") as file:
@@ -82,6 +87,19 @@ def _what(state: JobState | None, verdict: Verdict, spoke: bool) -> str:
     by = f" by user {state.by}" if state.by else ""
     code = f", exit code {state.exit_code}" if state.exit_code not in ("", "0:0") else ""
     return f"failed{named}{by}{code}"
+
+
+def _own_hint(outcome: Outcome | None) -> str:
+    if outcome is not None and outcome.summary.startswith("TimeLimitReached"):
+        return (
+            "raise runtime; a program that saves on SIGUSR2 can go on with a higher --submitit-max-timeouts"
+        )
+    return ""
+
+
+def _never_began(state: JobState | None, tail: list[str]) -> bool:
+    failed = state is not None and state.state == "FAILED"
+    return failed and len(tail) < _TAIL_LINES and not any(_START.match(line) for line in tail)
 
 
 def _hint(state: JobState | None, verdict: Verdict, tail: list[str], memory_mb: int | None) -> str:

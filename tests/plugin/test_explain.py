@@ -48,6 +48,27 @@ def test_a_failure_by_its_own_account(tmp_path):
     assert "failed on n9" in text and "error: JobFailed: rule-k exited" in text and "| last words" in text
 
 
+def test_a_time_limit_by_the_jobs_own_account_says_what_to_raise(tmp_path):
+    outcome = Outcome(False, {}, "Traceback\n  File\nx.TimeLimitReached: time limit of 1 min reached 1 times")
+    text = message(tmp_path, JobState("FAILED", "", "1:0", "n1"), outcome=outcome)
+    assert "raise runtime" in text and "--submitit-max-timeouts" in text
+
+
+@pytest.mark.parametrize(
+    ("log", "began"),
+    [
+        ("", False),
+        ("slurm_script: line 21: srun: command not found\n", False),
+        ("submitit INFO (2026-01-01) - Starting with JobEnvironment(...)\nbad\n", True),
+        ("line\n" * 30, True),  # the beginning is not in the tail
+    ],
+)
+def test_a_script_that_fails_before_the_command_points_at_the_setup(tmp_path, log, began):
+    text = message(tmp_path, JobState("FAILED", "", "127:0", "n1"), log=log)
+    assert ("--submitit-setup" not in text) == began
+    assert "--submitit-setup" not in message(tmp_path, JobState("CANCELLED", "", "0:0"), log=log)
+
+
 def test_out_of_memory_wins_over_the_jobs_own_account(tmp_path):
     outcome = Outcome(False, {}, "x.JobFailed: status 1")
     text = message(tmp_path, JobState("OUT_OF_MEMORY", "", "0:125", "n1"), outcome=outcome)
