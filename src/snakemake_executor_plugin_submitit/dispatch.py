@@ -135,23 +135,27 @@ class Dispatcher:
     def _submit(self, chunk: Sequence[Task], mark: str, now: float) -> str:
         """Submit tasks together; returns "" or why the cluster did not take them."""
         entries = [self._entry(task, token_of(mark, index), now) for index, task in enumerate(chunk)]
-        for entry in entries:
-            self._ledger.write(entry)  # before sbatch: if this process dies now, the next one knows
         commands = [self._command(task, entry) for task, entry in zip(chunk, entries, strict=True)]
         name = chunk[0].identity.name
         if len(chunk) > 1:
             name = array_name([task.identity.name for task in chunk], mark)
         try:
+            for entry in entries:
+                self._ledger.write(entry)  # before sbatch: if this process dies now, the next one knows
             with submission_environment(self._environment()):
                 ids = self._cluster.submit(self._folder, name, mark, chunk[0].parameters, commands)
-        except SubmissionError as error:
+        except (SubmissionError, OSError) as error:
             for entry in entries:
                 self._ledger.remove(entry)
                 self._gpus.give_back(entry.devices)
-            return str(error) or "no reason given"
+            where = f"cannot write in {self._folder.parent}: " if isinstance(error, OSError) else ""
+            return where + (str(error) or "no reason given")
         for task, entry, job_id in zip(chunk, entries, ids, strict=True):
             known = replace(entry, job_id=job_id, born=_time_of(submitted_path(self._folder, job_id)))
-            self._ledger.write(known)
+            try:
+                self._ledger.write(known)
+            except OSError as error:  # the entry without the id stays, and the job's claim names it
+                self._tell.say(f"Job {job_id} is submitted, but cannot be noted in the ledger: {error}")
             self._tell.submitted(Submission(task, known), False)
         return ""
 

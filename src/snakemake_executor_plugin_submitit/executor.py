@@ -23,7 +23,7 @@ from .dispatch import Callbacks, Dispatcher
 from .explain import describe
 from .gpus import GpuPool, count_gpus, visible_gpus
 from .identity import identify
-from .ledger import Ledger
+from .ledger import Entry, Ledger
 from .poll import Poller, Report
 from .resources import DEFAULT_RUNTIME_MIN, Options, ResourceError, parse_sbatch, submitit_parameters
 from .submit import SubmissionError
@@ -46,7 +46,7 @@ class Executor(RemoteExecutor):
         self._folders: set[Path] = set()
         try:
             self._prepare(workflow)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise WorkflowError(f"submitit: {error}") from error
         super().__init__(workflow, logger)
 
@@ -193,8 +193,8 @@ class Executor(RemoteExecutor):
         claim = read_claim(self._ledger.claim(entry.token))
         self._live.pop(entry.token, None)
         self._gpus.give_back(entry.devices)
-        if report.outcome is None:  # killed from outside; should Slurm requeue it later, it must not compute
-            revoke(self._ledger.claim(entry.token))
+        if report.outcome is None:  # killed from outside
+            self._forbid(entry)
         self._ledger.remove(entry, keep_claim=report.outcome is None)
         if report.ok:
             discard(submission, self._settings.keep_logs)
@@ -205,6 +205,14 @@ class Executor(RemoteExecutor):
         message = describe(submission, report.verdict, report.outcome, host, memory)
         self._fail(info, message, [str(submission.log)])
 
+    def _forbid(self, entry: Entry) -> None:
+        """A job that is over or dying must not be adopted, nor compute should Slurm requeue it."""
+        try:
+            self._ledger.write(replace(entry, work="cancelled"))
+            revoke(self._ledger.claim(entry.token))
+        except OSError as error:  # a full disk must not end Snakemake, nor keep scancel from being called
+            self.logger.warning(f"submitit: job {entry.job_id} must not be requeued by hand: {error}")
+
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """End everything that was submitted, with one scancel; active_jobs is incomplete during a round."""
         self._cancelled = True
@@ -212,9 +220,8 @@ class Executor(RemoteExecutor):
             self._dispatcher.drop()
             entries = [submission.entry for submission in self._live.values()]
         claims = {entry.job_id: read_claim(self._ledger.claim(entry.token)) for entry in entries}
-        for entry in entries:  # a dying job must not be adopted, and a requeued one must not compute
-            self._ledger.write(replace(entry, work="cancelled"))
-            revoke(self._ledger.claim(entry.token))
+        for entry in entries:
+            self._forbid(entry)
         try:
             self._cluster.cancel([entry.job_id for entry in entries], claims)
         except SubmissionError as error:

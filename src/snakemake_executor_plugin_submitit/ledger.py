@@ -55,10 +55,17 @@ class Ledger:
         return Entry(**{**asdict(entry), "devices": tuple(entry.devices)})
 
     def write(self, entry: Entry) -> None:
-        """Replace the entry of the same key; if this process dies, the old or the new one is there, whole."""
+        """Replace the entry of the same key; if this process dies, the old or the new one is there, whole.
+
+        Raises OSError if that cannot be written.
+        """
         draft = self._entries / f".{entry.key}.{uuid.uuid4().hex}"
-        draft.write_text(json.dumps(asdict(entry)))
-        draft.rename(self.path(entry.key))
+        try:
+            draft.write_text(json.dumps(asdict(entry)))
+            draft.rename(self.path(entry.key))
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
 
     def remove(self, entry: Entry, keep_claim: bool = False) -> None:
         """Forget a submission, unless a newer one took its place; keep_claim leaves its claim file."""

@@ -17,7 +17,8 @@ _TRANSIENT = re.compile(
     r"socket timed out|unable to contact slurm|temporarily unable|resource temporarily unavailable"
     r"|connection (refused|reset|timed out)|communication connection failure|zero bytes were transmitted"
     r"|transport endpoint|controller in standby|backup controller|slurmctld .*not responding"
-    r"|unexpected message received|i/o error writing script|timed out after",
+    r"|unexpected message received|i/o error writing script|timed out after"
+    r"|no space left on device|disk quota exceeded",
     re.IGNORECASE,
 )
 _LIMIT = re.compile(r"job submit limit|maximum number of jobs|too many jobs", re.IGNORECASE)
