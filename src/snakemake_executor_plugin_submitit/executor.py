@@ -58,9 +58,15 @@ class Executor(RemoteExecutor):
         self.logger.info(f"submitit: cluster={name}, logs in {self._run}")
         if self._settings.cluster == "auto" and name == "local":
             self.logger.warning("submitit: found no Slurm, so all jobs run on this machine.")
+        jobs, cores = self.workflow.resource_settings.nodes or 0, os.cpu_count() or 1
+        if name == "local" and jobs > cores:  # a profile made for a cluster
+            self.logger.warning(
+                f"submitit: up to {jobs} jobs at once on this machine of {cores} cores; fewer with --jobs."
+            )
 
     def _prepare(self, workflow: Any) -> None:
         settings = self._settings
+        settings.check()
         root = Path(settings.folder).absolute()
         if "%" in str(root):
             raise ValueError(f"Slurm would expand the % in --submitit-folder {root}")

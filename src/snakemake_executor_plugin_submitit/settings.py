@@ -3,7 +3,7 @@
 This module must not use `from __future__ import annotations`: Snakemake reads the field types at run time.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,10 @@ class ExecutorSettings(ExecutorSettingsBase):
     )
     setup: str = field(
         default="",
-        metadata=_help("Shell lines that run on the node before each job, for instance `module load cuda`."),
+        metadata=_help(
+            "Shell lines that run on the node before each job, for instance `module load cuda`. A line that "
+            "fails stops the job only with `|| exit 1` behind it."
+        ),
     )
     sbatch: str = field(
         default="",
@@ -87,6 +90,13 @@ class ExecutorSettings(ExecutorSettingsBase):
         default=False,
         metadata=_help("Keep the logs of successful jobs too; those of failed jobs always stay."),
     )
+
+    def check(self) -> None:
+        """Raise ValueError for a number that makes no sense."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, int) and value < 0:
+                raise ValueError(f"--submitit-{each.name.replace('_', '-')} {value}: must be 0 or more")
 
 
 common_settings = CommonSettings(

@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from snakemake_executor_plugin_submitit import ExecutorSettings, common_settings
 
 NAMES = {
@@ -31,3 +33,12 @@ def test_snakemake_shows_every_setting_as_a_flag():
 
 def test_variables_travel_in_the_environment_and_not_in_the_command_line():
     assert common_settings.non_local_exec and not common_settings.pass_envvar_declarations_to_cmd
+
+
+@pytest.mark.parametrize(
+    "name", ["array_parallelism", "array_size", "lost_grace", "max_timeouts", "signal_delay"]
+)
+def test_a_negative_number_is_refused_by_its_flag(name):
+    ExecutorSettings(**{name: 0}).check()
+    with pytest.raises(ValueError, match=f"--submitit-{name.replace('_', '-')} -5: must be 0 or more"):
+        ExecutorSettings(**{name: -5}).check()
