@@ -181,12 +181,12 @@ def test_plan_prints_how_many_cells_and_predictions(
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What rerun would run."""
+    """What rerun would run. It fails, unless it is for the profile slurm."""
     seen: list[list[str]] = []
 
     def fake(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
         seen.append(command)
-        return subprocess.CompletedProcess(command, 3)
+        return subprocess.CompletedProcess(command, 0 if "slurm" in command else 3)
 
     monkeypatch.setattr(grid_commands.subprocess, "run", fake)
     return seen
@@ -197,7 +197,7 @@ def test_rerun_forces_the_prediction_of_one_cell_and_says_old_and_new(
 ) -> None:
     files = done(project, cell)
     before = files.records.read_bytes()
-    assert run(project, "rerun", "tiny-random", "--profile", "slurm") == 3  # Snakemake's own answer
+    assert run(project, "rerun", "tiny-random", "--profile", "slurm") == 0
     (command,) = commands
     assert command[command.index("--profile") + 1] == "slurm"
     assert command[command.index("--config") + 1] == "study=mine"
@@ -206,7 +206,10 @@ def test_rerun_forces_the_prediction_of_one_cell_and_says_old_and_new(
     )
     assert f"{cell.id()}: f1 0.6667 -> f1 0.6667" in capsys.readouterr().out
     assert (files.prediction / "old" / "001" / "records.jsonl").read_bytes() == before
-    run(project, "rerun", "tiny-random")
+    assert run(project, "rerun", "tiny-random") == 3  # Snakemake's own answer
+    said = capsys.readouterr().out
+    assert f"{cell.id()}: NOT computed again" in said and "->" not in said
+    assert str(files.prediction / "old" / "002") in said
     assert sorted(p.name for p in (files.prediction / "old").iterdir()) == ["001", "002"]
 
 

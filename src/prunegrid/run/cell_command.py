@@ -74,5 +74,5 @@ def _cell(arguments: argparse.Namespace) -> int:
     code = subprocess.run(command, check=False).returncode
     if not (results / "studies" / adhoc.NAME / "index.html").exists():  # later ones are the run's end's
         refresh(results, adhoc.NAME, arguments.store)
-    print(f"{cell}: {score_of(results, cell)}")
+    print(f"{cell}: {f'NOT computed, Snakemake ended with {code}' if code else score_of(results, cell)}")
     return code

@@ -155,7 +155,7 @@ def _rerun(arguments: argparse.Namespace) -> int:
     tracked = [f"results/tracked/{name}/{cell}.json" for name in (study, *sorted(others))]
     made = read_cell(arguments.results / "cells" / cell / "cell.yaml").to_dict()
     before, records = score_of(arguments.results, cell), f"predictions/{made['prediction']}/records.jsonl"
-    _keep_old(arguments.results / "predictions" / made["prediction"])
+    kept = _keep_old(arguments.results / "predictions" / made["prediction"])
     # As when the study was planned.
     chosen = [f"{key}={value}" for key, value in plan.get("choose", {}).items()]
     command = [
@@ -169,7 +169,11 @@ def _rerun(arguments: argparse.Namespace) -> int:
     for name in others:  # the study itself is brought up to date by the run's end
         if is_behind(arguments.results, name):
             refresh(arguments.results, name, arguments.store)
-    print(f"{cell}: {before} -> {score_of(arguments.results, cell)}")
+    if code:
+        where = f", the answers are kept in {kept}" if kept else ""
+        print(f"{cell}: NOT computed again, Snakemake ended with {code}. It was {before}{where}")
+    else:
+        print(f"{cell}: {before} -> {score_of(arguments.results, cell)}")
     return code
 
 
@@ -180,10 +184,11 @@ def _study_of(results: Path, cell: str) -> str:
     raise GridError(f"no planned study holds {cell}; name one with --study")
 
 
-def _keep_old(prediction: Path) -> None:
-    """Copy the finished prediction aside: Snakemake deletes outputs before it makes them anew."""
+def _keep_old(prediction: Path) -> Path | None:
+    """Copy the finished prediction aside: Snakemake deletes outputs before it makes them anew. Where to; None if there
+    is none."""
     if not (prediction / "records.jsonl").exists():
-        return
+        return None
     old = prediction / "old"
     number = len(list(old.glob("*"))) + 1 if old.exists() else 1
     target = old / f"{number:03d}"
@@ -191,6 +196,7 @@ def _keep_old(prediction: Path) -> None:
     for name in ("records.jsonl", "trace.jsonl", "provenance.json", "timing.json"):
         if (prediction / name).exists():
             shutil.copy2(prediction / name, target / name)
+    return target
 
 
 def _accept(arguments: argparse.Namespace) -> None:
