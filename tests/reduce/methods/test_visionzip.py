@@ -70,11 +70,11 @@ def test_shares_are_of_the_patches(keep: float, contextual: float) -> None:
 
 
 def test_impossible_values_are_refused() -> None:
-    with pytest.raises(ValueError, match="keep=0.1 must exceed contextual=0.2"):
+    with pytest.raises(ValueError, match=r"keep=0\.1 must exceed contextual=0\.2"):
         VisionZip(0.1, 0.2)
-    with pytest.raises(ValueError, match="contextual=1.0 must be 0, a number of tokens or a share below 1"):
+    with pytest.raises(ValueError, match=r"contextual=1\.0 must be 0, a number of tokens or a share below 1"):
         VisionZip(0.1, 1.0)
-    with pytest.raises(ValueError, match="keep=0.05 must exceed contextual=10"):
+    with pytest.raises(ValueError, match=r"keep=0\.05 must exceed contextual=10"):
         VisionZip(0.05, 10).sites(shape(144))
     with pytest.raises(ValueError, match="keep=10 must exceed contextual=10"):
         VisionZip(10, 10)
