@@ -68,7 +68,9 @@ class ContextToken(nn.Module):
         mask = torch.arange(padded.shape[1], device=features.device) < length[:, None]
         mask = F.pad(mask, (QUERIES, 0), value=True)[:, None, None]
         # additive and in four dimensions it is taken as it is; from two, a wait would find out whether it masks at all
-        masked = torch.zeros_like(mask, dtype=features.dtype).masked_fill(~mask, torch.finfo(features.dtype).min)
+        masked = torch.zeros_like(mask, dtype=features.dtype).masked_fill(
+            ~mask, torch.finfo(features.dtype).min
+        )
         query = self.query.expand(len(features), -1, -1)
         out = self.reader(padded, masked, query_embeds=query, encoder_hidden_states=features)
         asked: Tensor = self.text(out.last_hidden_state[:, :QUERIES])
