@@ -85,6 +85,19 @@ def test_every_cell_has_its_full_and_its_blind_twin(project: Project) -> None:
     assert len(known) == 4 + 4
 
 
+def test_a_tuned_cell_is_set_against_full_tokens_that_were_trained_with_its_seed(project: Project) -> None:
+    rows = project.plan(
+        {"task": "mini_vqa", "reducer": ["none", "prumerge"], "tuning": "mini_lora", "seed": [0, 1]}
+    ).rows
+    known = {r["id"]: r for r in rows}
+    assert len(shown(rows)) == 4
+    for row in shown(rows):
+        full, blind = known[row["baseline"]], known[row["blind"]]
+        assert full["reducer"]["name"] == "none" and full["seed"] == row["seed"]
+        assert row["reducer"]["name"] != "none" or full is row
+        assert blind["seed"] == 0  # the floor is one
+
+
 def test_a_twin_that_is_shown_is_not_added_again(project: Project) -> None:
     rows = project.plan({"task": "mini_vqa", "reducer": ["none", "blind", "prumerge"]}).rows
     assert [r["support"] for r in rows] == [False, False, False]

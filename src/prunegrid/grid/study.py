@@ -222,7 +222,9 @@ def expand(study: Study, builder: Builder) -> list[Entry]:
         row, column = (place(study, point, side) for side in ("rows", "columns"))
         base: dict[str, str] = {}
         for name in ("none", "blind"):
-            twin = {**point, "reducer": name, "seed": 0}
+            # A training draws by its seed: a tuned cell is set against full tokens that were trained with the same one.
+            alike = name == "none" and cell.tuning["name"] != "none"
+            twin = {**point, "reducer": name, "seed": cell.seed if alike else 0}
             other = twins.get(repr(twin)) or builder.cell(twin, where)[0]
             twins[repr(twin)] = other
             base[name] = other.id()
