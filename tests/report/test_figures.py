@@ -26,6 +26,25 @@ def test_equal_costs_are_set_apart_around_their_place() -> None:
     assert apart.mean() == pytest.approx(np.log2(36))
 
 
+def test_many_points_of_one_budget_stay_near_it() -> None:
+    moved = np.log2(figures.dodged([16] * 9 + [144], octaves=True))
+    assert np.ptp(moved[:9]) < 0.1 * np.log2(144 / 16)
+
+
+def test_of_several_references_the_outermost_is_named(root: Path) -> None:
+    cells = synthetic.write_study(
+        root, columns=["a"], rows={"none": ("none", 144, 1), "tuned": ("none", 144, 1)}
+    )
+    for cell, score in zip(cells, (0.7, 0.8), strict=True):
+        synthetic.write_score(root, cell, score)
+    figure = figures.front(summarise(load_study(root, "demo")), figures.TOKENS)
+    axes = figure.axes[0]
+    dashed = [line.get_ydata()[0] for line in axes.get_lines() if line.get_linestyle() == "--"]  # type: ignore[index]
+    (named,) = [text for text in axes.texts if text.get_text() == "full tokens"]
+    assert len(dashed) == 2 and named.xy[1] == max(dashed) != min(dashed)
+    plt.close(figure)
+
+
 def test_every_finished_field_is_a_point(root: Path) -> None:
     synthetic.write_study(root, failed=[("topk_cls keep=36", "mini_pope")])
     summary = summarise(load_study(root, "demo"))

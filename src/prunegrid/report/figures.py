@@ -18,6 +18,7 @@ from prunegrid.report.summary import Field, Summary
 
 _NEAR = 0.035  # costs closer than this share of the axis are one budget: their points are set side by side
 _APART = 0.028
+_MOST = 0.1  # share of the axis that the points of one budget take at most
 
 
 @dataclass(frozen=True)
@@ -124,22 +125,27 @@ def dodged(values: Sequence[float], octaves: bool) -> list[float]:
     moved = list(places)
     for group in groups:
         centre = sum(places[i] for i in group) / len(group)
+        apart = min(_APART, _MOST / len(group)) * unit
         for k, i in enumerate(group):
-            moved[i] = centre + (k - (len(group) - 1) / 2) * _APART * unit
+            moved[i] = centre + (k - (len(group) - 1) / 2) * apart
     return [2**x if octaves else x for x in moved]
 
 
 def reference_lines(axes: Axes, fields: Sequence[Field]) -> None:
-    """The full-token run dashed, the blind model dotted."""
-    references = (("none", "--", "full tokens", "bottom"), ("blind", ":", "blind (0 tokens)", "top"))
-    for reducer, style, label, side in references:
-        for field in fields:
-            if field.reducer == reducer and field.score:
-                axes.axhline(field.score.value, color="#777777", linestyle=style, linewidth=1, zorder=1)
-                axes.annotate(
-                    label, (0.01, field.score.value), xycoords=("axes fraction", "data"), fontsize=8,
-                    ha="left", va=side, color="#555555",
-                )  # fmt: skip
+    """The full-token runs dashed, the blind models dotted; the outermost of each are named."""
+    references = (
+        ("none", "--", "full tokens", "bottom", max),
+        ("blind", ":", "blind (0 tokens)", "top", min),
+    )
+    for reducer, style, label, side, outermost in references:
+        scores = [field.score.value for field in fields if field.reducer == reducer and field.score]
+        for score in scores:
+            axes.axhline(score, color="#777777", linestyle=style, linewidth=1, zorder=1)
+        if scores:
+            axes.annotate(
+                label, (0.01, outermost(scores)), xycoords=("axes fraction", "data"), fontsize=8,
+                ha="left", va=side, color="#555555",
+            )  # fmt: skip
 
 
 def octaves(axes: Axes, values: Sequence[float]) -> None:
