@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from grid.project import Project
+from grid.project import ROOT, Project
 from prunegrid.grid.cell import Cell
 from prunegrid.run import weights
 from prunegrid.run.doctor import examine
@@ -21,6 +24,15 @@ from . import lab
 @pytest.fixture
 def cell(project: Project) -> Cell:
     return lab.cells(lab.study(project, "none", task="mini_pope"))[0]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "prunegrid", "--root", str(ROOT), "studies"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,12 @@ def main(argv: list[str] | None = None) -> int:
     arguments.results = arguments.results or arguments.root / "results"
     try:
         _check_folders(arguments)
-        return int(arguments.run(arguments) or 0)
+        code = int(arguments.run(arguments) or 0)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # who reads has seen enough, as in `prunegrid ls demo | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or its flush at the end fails again
+        return 0
     except (GridError, BuildError, ResultError, TaskError) as error:
         print(f"prunegrid: {error}", file=sys.stderr)
         return 2
