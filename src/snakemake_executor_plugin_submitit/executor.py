@@ -42,6 +42,7 @@ class Executor(RemoteExecutor):
         self._guard = threading.RLock()  # the main and the polling thread both submit
         self._live: dict[str, Submission] = {}
         self._cancelled = False
+        self._began = False  # whether a job was handed over yet
         self._warned: set[str] = set()
         self._folders: set[Path] = set()
         try:
@@ -108,12 +109,19 @@ class Executor(RemoteExecutor):
         self._dispatch([job])
 
     def _dispatch(self, jobs: Sequence[Any]) -> None:
-        tasks = []
+        tasks, refused = [], []
         for job in jobs:
             try:
                 tasks.append(self._task(job))
             except ResourceError as error:
-                self._fail(SubmittedJobInfo(job), f"{job.name}: {error}\n", [])
+                refused.append((job, f"{job.name}: {error}\n"))
+        if (
+            refused and not tasks and not self._began
+        ):  # Snakemake deletes the outputs of failed jobs, good ones too
+            raise WorkflowError("".join(dict.fromkeys(message for _, message in refused)))
+        self._began = self._began or bool(tasks)
+        for job, message in refused:
+            self._fail(SubmittedJobInfo(job), message, [])
         with self._guard:
             self._dispatcher.dispatch(tasks, time.time())
 

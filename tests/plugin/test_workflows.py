@@ -178,6 +178,16 @@ def test_failures_are_explained_and_the_rest_finishes(runs):
     assert "wrong has no resource runtime" not in work.output
 
 
+def test_a_misspelt_resource_of_a_forced_rerun_deletes_nothing(runs):
+    work = runs(CELLS)
+    for cell in "abc":
+        (work.folder / f"{cell}.out").write_text("good")
+    flags = ("--jobs", "4", "--forcerun", "cell", "--set-resources", "cell:runtim=1")
+    assert work.start(*flags).wait(120) == 1
+    assert "Did you mean runtime?" in work.output
+    assert [(work.folder / f"{cell}.out").read_text() for cell in "abc"] == ["good"] * 3
+
+
 def test_ctrl_c_leaves_no_process(runs):
     work = runs(CELLS.replace("sleep 8", "echo $$ >> pids; trap '' TERM; sleep 100 & sleep 100"))
     head = work.start("--jobs", "2")
