@@ -75,7 +75,7 @@ def test_chunks(count, size, lengths):
             "permanent",
         ),
         ("FileNotFoundError: sbatch", "permanent"),
-        ("cannot write in /work/.snakemake/submitit: [Errno 28] No space left on device", "transient"),
+        ("cannot write in /shared/.snakemake/submitit: [Errno 28] No space left on device", "transient"),
     ],
 )
 def test_refusals(message, kind):
