@@ -115,9 +115,8 @@ class Executor(RemoteExecutor):
                 tasks.append(self._task(job))
             except ResourceError as error:
                 refused.append((job, f"{job.name}: {error}\n"))
-        if (
-            refused and not tasks and not self._began
-        ):  # Snakemake deletes the outputs of failed jobs, good ones too
+        if refused and not tasks and not self._began:
+            # Reported as failed, Snakemake would delete their outputs, good ones of an earlier run too.
             raise WorkflowError("".join(dict.fromkeys(message for _, message in refused)))
         self._began = self._began or bool(tasks)
         for job, message in refused:

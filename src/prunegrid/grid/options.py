@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -74,7 +74,7 @@ class Options:
         except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
             chosen = " and ".join(f"conf/{o.replace('=', '/')}.yaml" for o in overrides) or "conf/cell.yaml"
             raise GridError(f"{chosen}: {' '.join(str(error.__cause__ or error).split())}") from error
-        return made  # type: ignore[return-value]
+        return cast(dict[str, Any], made)  # a config whose root is a mapping
 
     def with_values(self, group: str, choice: str, values: Mapping[str, Any], where: str) -> dict[str, Any]:
         """An option with some of its values replaced. A key that its yaml does not hold is an error."""

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from omegaconf import OmegaConf
@@ -169,7 +169,7 @@ def _read(file: Path, where: str) -> dict[str, Any]:
         raise plain.broken(where, error) from error
     if not isinstance(raw, dict):
         raise GridError(f"{where} must hold a mapping with blocks")
-    return raw  # type: ignore[return-value]
+    return cast(dict[str, Any], raw)
 
 
 def label(choice: Any) -> str:

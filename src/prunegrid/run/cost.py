@@ -76,9 +76,8 @@ def schedule_of(rows: list[dict[str, Any]], shape: ModelShape) -> TokenSchedule:
         "new_tokens": new,
     }
     if all(row.get("cache") for row in rows):
-        own = lambda held, entered, n: min(held, entered + n - 1)  # noqa: E731
         trace["cache"] = [
-            [own(h, e, n) for h, e in zip(row["cache"], row["prompt"], strict=True)]
+            [min(held, entered + n - 1) for held, entered in zip(row["cache"], row["prompt"], strict=True)]
             for row, n in zip(rows, new, strict=True)
         ]
     return TokenSchedule.from_trace(trace)
