@@ -19,13 +19,13 @@ from cost.small import LINEAR
 from prunegrid.cost import TokenSchedule, count, exact
 from prunegrid.reduce import Reducer, flops
 from prunegrid.reduce.flops import Seen, class_token
+from prunegrid.reduce.methods.h2o import H2O
 from prunegrid.reduce.methods.vtip import VTIP
 from prunegrid.shape import ModelShape
 from reduce import clip, lab
 from test_contract import DEPTH, REDUCERS, made, model_of, tiny_shape
 
 UNREAD = f"CLIPVisionModel.encoder.layers.{DEPTH - 1}"  # the ViT layer behind the features
-SHRINKS = "downsample"  # its picture has fewer patches to embed than the model's shape says
 
 
 def cpu_attention(query: Any, key: Any, *_args: Any, **_options: Any) -> int:
@@ -55,7 +55,8 @@ def modelled(shape: ModelShape, row: Mapping[str, Any], new: int) -> float:
     needed = shape.vision.selected
     schedule = TokenSchedule.from_trace(
         {"vision": [row["vision"][:needed]], "vision_mlp": [(row.get("vision_mlp") or row["vision"])[:needed]],
-         "projector": [row["projector"]], "prompt": [row["prompt"]], "cache": [row["cache"]], "new_tokens": [new]}
+         "projector": [row["projector"]], "prompt": [row["prompt"]], "cache": [row["cache"]], "new_tokens": [new],
+         "held": [row.get("held") or row["prompt"]]}
     )  # fmt: skip
     total = 0.0
     for op in count(shape, schedule, "exact"):
@@ -88,7 +89,7 @@ def multiplied(model: Any, reducer: Reducer, new: int) -> tuple[float, flops.Flo
     return torchs, said
 
 
-@pytest.mark.parametrize("name", [n for n in REDUCERS if n != SHRINKS])
+@pytest.mark.parametrize("name", REDUCERS)
 def test_torch_counts_what_a_reducer_says(name: str, model: Any) -> None:
     found, said = multiplied(model, built(name), new=1)
     assert found == said.products
@@ -98,6 +99,11 @@ def test_torch_counts_what_a_reducer_says(name: str, model: Any) -> None:
 @pytest.mark.parametrize("name", ["h2o", "vtip"])
 def test_torch_counts_it_while_the_cache_is_held(name: str, model: Any) -> None:
     found, said = multiplied(model, built(name), new=4)
+    assert found == said.products
+
+
+def test_torch_counts_it_while_a_cache_that_was_cut_grows_again(model: Any) -> None:
+    found, said = multiplied(model, H2O(heavy=3, recent=2, scope="visual"), new=6)
     assert found == said.products
 
 

@@ -53,6 +53,15 @@ def test_decode_sees_a_held_cache_and_itself() -> None:
     assert [schedule.running(step) for step in (1, 2, 3, 4)] == [2, 2, 1, 0]
 
 
+def test_decode_sees_a_cache_that_was_cut_and_grows_again() -> None:
+    cut = {"vision": [], "projector": [], "prompt": [[10, 10]], "held": [[10, 4]], "new_tokens": [4]}
+    schedule = TokenSchedule.from_trace(cut)
+    assert schedule.cache == ((13, 7),)
+    assert [list(schedule.decode_keys(step)) for step in (1, 3)] == [[(11,), (5,)], [(13,), (7,)]]
+    filling = TokenSchedule.from_trace({**cut, "cache": [[13, 5]]})
+    assert [list(filling.decode_keys(step)) for step in (1, 3)] == [[(11,), (5,)], [(13,), (6,)]]
+
+
 def test_batches_split_samples_with_their_images() -> None:
     two_frames = {**TRACE, "vision": [[5, 5], [5, 4], [5, 3], [5, 2]], "projector": [4, 3, 2, 1]}
     first, second = TokenSchedule.from_trace(two_frames).batches(1)
@@ -68,7 +77,9 @@ def test_batches_split_samples_with_their_images() -> None:
     [
         ({"new_tokens": [0, 1]}, "at least 1"),
         ({"cache": [[13, 12], [8, 4]]}, "longer than"),
-        ({"cache": [[12, 12]]}, "1 caches"),
+        ({"cache": [[12, 12]]}, "1 and 2 caches"),
+        ({"held": [[11, 10], [8, 6]]}, "longer than its prompt"),
+        ({"held": [[10, 9], [8, 6]]}, "longer than the 3"),
         ({"projector": [4]}, "1 at the projector"),
         ({"vision": [[5, 5], [5]]}, "same number of layers"),
         ({"prompt": [[10, 10], [8]]}, "same number of layers"),

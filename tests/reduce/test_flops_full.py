@@ -49,6 +49,7 @@ def seen(**known: Any) -> Seen:
     plain = Seen(
         vision=[PATCHES + 1] * 24, mlp=[PATCHES + 1] * 24, projector=PATCHES,
         prompt=[PATCHES + TEXT] * 32, visual=[PATCHES] * 32, cache=[PATCHES + TEXT] * 32,
+        held=[PATCHES + TEXT] * 32,
     )  # fmt: skip
     return replace(plain, **known)
 

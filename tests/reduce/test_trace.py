@@ -75,6 +75,8 @@ def test_counts_are_those_that_enter_the_layers(model: Model, inputs: Inputs, na
     evicted = 14 if name == "cache" else 0
     held = [n + new - 1 for n in census.prompt[:LAYERS]]
     assert trace.cache == [[held[0], held[1] - evicted, *held[2:]]]
+    first = [n + 1 - new for n in trace.cache[0]]
+    assert trace.held == ([first] if evicted else [])
     assert trace.new_tokens == [new]
 
 

@@ -25,33 +25,40 @@ class TokenSchedule:
     prompt: Rows  # [samples][LLM layers] tokens entering the layer at prefill
     cache: Rows  # [samples][LLM layers] cached tokens after the last decode step
     new_tokens: tuple[int, ...]  # [samples] generated tokens; the first one comes from prefill
+    held: Rows  # [samples][LLM layers] cached tokens when prefill is over
 
     def __post_init__(self) -> None:
         samples, images = len(self.prompt), len(self.vision)
-        if not len(self.cache) == len(self.new_tokens) == samples:
-            raise ValueError(f"{samples} prompts, {len(self.cache)} caches, {len(self.new_tokens)} answers")
+        caches = {len(self.cache), len(self.held)}
+        if not caches == {len(self.new_tokens)} == {samples}:
+            counts = " and ".join(map(str, sorted(caches)))
+            raise ValueError(f"{samples} prompts, {counts} caches, {len(self.new_tokens)} answers")
         if not len(self.vision_mlp) == len(self.projector) == images:
             raise ValueError(f"{images} images, {len(self.projector)} at the projector")
-        for name, rows in (("vision", self.vision + self.vision_mlp), ("prompt", self.prompt + self.cache)):
+        language = self.prompt + self.cache + self.held
+        for name, rows in (("vision", self.vision + self.vision_mlp), ("prompt", language)):
             if len({len(row) for row in rows}) > 1:
                 raise ValueError(f"{name}: all rows need the same number of layers")
         if any(new < 1 for new in self.new_tokens):
             raise ValueError("new_tokens must be at least 1: prefill already gives one")
-        for prompt, cache, new in zip(self.prompt, self.cache, self.new_tokens, strict=True):
-            if any(kept > entered + new - 1 for entered, kept in zip(prompt, cache, strict=True)):
+        for prompt, held, cache, new in zip(self.prompt, self.held, self.cache, self.new_tokens, strict=True):
+            if any(first > entered for entered, first in zip(prompt, held, strict=True)):
+                raise ValueError("a cache longer than its prompt when prefill is over")
+            if any(kept > first + new - 1 for first, kept in zip(held, cache, strict=True)):
                 raise ValueError(f"a cache longer than the {new} generated tokens allow")
 
     @staticmethod
     def from_trace(trace: Mapping[str, Any]) -> "TokenSchedule":
-        """Reads a trace: `vision`, `projector`, `prompt`, `cache`, `new_tokens` as in the fields above.
+        """Reads a trace: `vision`, `projector`, `prompt`, `held`, `cache`, `new_tokens` as in the fields above.
 
-        `vision_mlp` may be left out (as `vision`), `new_tokens` too (1 each), `cache` too (nothing was
-        evicted).
+        `vision_mlp` may be left out (as `vision`), `new_tokens` too (1 each), `held` too (nothing was evicted
+        after prefill), `cache` too (nor later).
         """
         vision = _rows(trace["vision"])
         prompt = _rows(trace["prompt"])
         new = tuple(trace.get("new_tokens") or [1] * len(prompt))
-        grown = tuple(tuple(n + more - 1 for n in row) for row, more in zip(prompt, new, strict=True))
+        held = _rows(trace["held"]) if "held" in trace else prompt
+        grown = tuple(tuple(n + more - 1 for n in row) for row, more in zip(held, new, strict=True))
         return TokenSchedule(
             vision=vision,
             vision_mlp=_rows(trace["vision_mlp"]) if "vision_mlp" in trace else vision,
@@ -59,6 +66,7 @@ class TokenSchedule:
             prompt=prompt,
             cache=_rows(trace["cache"]) if "cache" in trace else grown,
             new_tokens=new,
+            held=held,
         )
 
     @staticmethod
@@ -113,6 +121,7 @@ class TokenSchedule:
                     prompt=self.prompt[chosen],
                     cache=self.cache[chosen],
                     new_tokens=self.new_tokens[chosen],
+                    held=self.held[chosen],
                 )
             )
         return parts
@@ -125,14 +134,13 @@ class TokenSchedule:
         """Tokens that each running sample attends to at decode step 1, 2, ..., itself included. -> {keys:
         layers}.
 
-        Without eviction that is prompt + step. A cache that ends shorter was held at a budget (H2O, VTIP),
-        and the new token sees that budget and itself. (A trace has only the final length; a cache cut once
-        and growing again is taken as held at its final length, which counts too much.)
+        What prefill left and one more per step, until the cache has its final length: held at a budget (H2O,
+        VTIP), it gives that budget and the new token itself.
         """
         running = [i for i, new in enumerate(self.new_tokens) if new > step]
         layers = range(len(self.prompt[0])) if running else range(0)
         return Counter(
-            tuple(min(self.prompt[i][layer] + step, self.cache[i][layer] + 1) for i in running)
+            tuple(min(self.held[i][layer] + step, self.cache[i][layer] + 1) for i in running)
             for layer in layers
         )
 

@@ -210,8 +210,13 @@ class CacheSide:
         shares: list[list[int]] = (total * (100 / len(self.language.rows))).round().long().tolist()
         return shares
 
+    @property
+    def cut(self) -> bool:
+        """Whether some layer's cache may have been evicted from."""
+        return bool(self._lengths)
+
     def lengths(self, new: list[int]) -> list[list[int]]:
-        """Per layer, per sample: tokens held once the sample's last new token is made."""
+        """Per layer, per sample: tokens held once the sample's last of `new` tokens is made (1: when prefill is over)."""
         lengths = []
         for layer, rows in enumerate(self.language.rows):
             if layer in self._lengths:

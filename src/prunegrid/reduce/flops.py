@@ -52,6 +52,7 @@ class Seen:
     prompt: Sequence[int]  # entering each LLM layer, behind what acts at its input
     visual: Sequence[int]  # of these the visual ones
     cache: Sequence[int]  # held by each LLM layer at the end
+    held: Sequence[int]  # and when prefill was over
     new: int = 1  # generated tokens
     notes: Mapping[str, float] = field(default_factory=dict)
     text: PromptText | None = None
@@ -66,6 +67,7 @@ class Seen:
             prompt=row["prompt"],
             visual=row["visual"],
             cache=row.get("cache") or row["prompt"],
+            held=row.get("held") or row["prompt"],
             new=row.get("new_tokens") or 1,
             notes=row.get("notes") or {},
             text=text,
@@ -80,9 +82,8 @@ class Seen:
         return self.prompt[layer - 1] if layer else self.prompt[0]
 
     def keys(self, layer: int, step: int) -> int:
-        """Tokens that the newest one attends to at decode step 1, 2, ..., itself included, if a cache that ends shorter
-        was held at its length."""
-        return min(self.prompt[layer] + step, self.cache[layer] + 1)
+        """Tokens that the newest one attends to at decode step 1, 2, ..., itself included."""
+        return min(self.held[layer] + step, self.cache[layer] + 1)
 
 
 def product(rows: float, inner: float, columns: float) -> Flops:

@@ -225,6 +225,8 @@ class LanguageSide:
         trace.prompt = _transpose([r.valid.sum(1).tolist() for r in self.rows])
         trace.visual = _transpose([(r.valid & r.visual).sum(1).tolist() for r in self.rows])
         trace.cache = _transpose(self.cache.lengths(trace.new_tokens)) if trace.new_tokens else []
+        if self.cache.cut:
+            trace.held = _transpose(self.cache.lengths([1] * len(trace.prompt)))
         for i in self._sites:
             rows = self.rows[i]
             live = rows.valid & rows.visual

@@ -19,6 +19,7 @@ class Trace:
     prompt[b][l]: tokens (text included) entering LLM layer l at prefill. visual[b][l]: the visual ones.
     cache[b][l]: KV length of LLM layer l once sample b's last token is made (mean over heads, rounded).
     new_tokens[b]: tokens generated, with the first end-of-sequence. Without generation both are empty.
+    held[b][l]: KV length of LLM layer l when prefill is over; empty where no cache is ever cut.
     kept[place][b]: patch ids that survive there, in output order (position order in the language model),
     -1 = a new token. members[b]: where tokens are mixed, per token of the last of these places the patches in it, its
     own one too; empty where all tokens are single patches. cached[b]: where prefill ends with an eviction, per patch
@@ -32,6 +33,7 @@ class Trace:
     prompt: list[list[int]] = field(default_factory=list)
     visual: list[list[int]] = field(default_factory=list)
     cache: list[list[int]] = field(default_factory=list)
+    held: list[list[int]] = field(default_factory=list)
     new_tokens: list[int] = field(default_factory=list)
     kept: dict[str, list[list[int]]] = field(default_factory=dict)
     members: list[list[list[int]]] = field(default_factory=list)

@@ -76,9 +76,10 @@ def schedule_of(rows: list[dict[str, Any]], shape: ModelShape) -> TokenSchedule:
         "new_tokens": new,
     }
     if all(row.get("cache") for row in rows):
+        trace["held"] = [row.get("held") or row["prompt"] for row in rows]
         trace["cache"] = [
-            [min(held, entered + n - 1) for held, entered in zip(row["cache"], row["prompt"], strict=True)]
-            for row, n in zip(rows, new, strict=True)
+            [min(last, first + n - 1) for last, first in zip(row["cache"], held, strict=True)]
+            for row, held, n in zip(rows, trace["held"], new, strict=True)
         ]
     return TokenSchedule.from_trace(trace)
 
