@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from prunegrid.reduce.families import Family
@@ -76,14 +76,14 @@ class Session:
         """Switch both towers to `probed_sdpa`; every cell runs with it, so that kernels never differ."""
         for part in (self.family.tower(self.model), self.family.decoder(self.model)):
             before = part.config._attn_implementation
-            checkpoints = any(getattr(m, "gradient_checkpointing", False) for m in part.modules())
-            if checkpoints and torch.is_grad_enabled() and before not in ("sdpa", PROBED):
+            if torch.is_grad_enabled() and before not in ("sdpa", PROBED) and _checkpoints(part):
                 raise ValueError(
                     f"attention {before!r} with gradient checkpointing: backward runs the layers again after "
                     'the call, with their own attention; load the model with attn_implementation="sdpa"'
                 )
-            part.set_attn_implementation(PROBED)
-            self._stack.callback(part.set_attn_implementation, before)
+            # The modules read it there at every call; set_attn_implementation would walk through all of them each time.
+            part.config._attn_implementation = PROBED
+            self._stack.callback(setattr, part.config, "_attn_implementation", before)
 
     def _install(self) -> None:
         alone = [(s.place, s.layer, s.mid) for s in self.sites if s.place in (Place.VISION, Place.CACHE)]
@@ -200,3 +200,7 @@ class Session:
                     [n + m - 1] * shape.llm.layers for n, m in zip(lengths, new_tokens, strict=True)
                 ]
         return trace
+
+
+def _checkpoints(part: nn.Module) -> bool:
+    return any(getattr(module, "gradient_checkpointing", False) for module in part.modules())
