@@ -194,7 +194,7 @@ def against_the_loop(repeats: int) -> dict[str, Any]:
     view = view_of([image], -1)
     site = reducer.sites(None)[0]
     fast = best(lambda: apply(reducer.reduce(site, view, None), view.tokens, view.prefix), 5 * repeats, "cpu")
-    slow = best(lambda: prumerge.prumerge(image.x, image.keys, image.a), 1, "cpu")
+    slow = best(lambda: prumerge.prumerge(image.x, image.keys, image.a), 5 * repeats, "cpu")
     return {
         "method": "prumerge, m = 40",
         "batch": 1,

@@ -30,6 +30,7 @@ def shown(project: Project) -> list[dict[str, Any]]:
         ["reducer=prumerge", "reducer.merge=false", "reducer.k=5", "task=mini_pope", "seed=3", "limit=7"],
         ["reducer=random", "reducer.keep=0.5", "decoding=greedy", "decoding.batch_size=4", "model=mini"],
         ["task=mini_mme", "tuning=none"],
+        ["reducer=sparsevlm", "reducer.keep=[40,20,10]", "reducer.layers=[1,2,3]"],
     ],
     ids=" ".join,
 )
@@ -58,6 +59,12 @@ def test_a_figure_is_a_value_too() -> None:
         (["reducer=ivtp", "~reducer.tau"], "are all there"),
         (["reducer=ivtp", "reducer.tua=0.1"], "unknown option of reducer 'ivtp' 'tua'.*Did you mean 'tau'"),
         (["reducer=ivtpp"], "unknown reducer 'ivtpp'"),
+        (["reducer=random", "reducer.keep=[16]"], "must be a number"),
+        (
+            ["reducer=sparsevlm", "reducer.keep=[9,some]"],
+            r"must be a list of numbers or a figure like \{'of': 576",
+        ),
+        (["reducer=sparsevlm", "reducer.keep=[9,9,145]"], "must be tokens, 1 to 144 for mini"),
         (["reducer"], "no override"),
         (["limit=0"], "limit"),
     ],

@@ -92,16 +92,22 @@ def _as(like: Any, value: Any, where: str) -> Any:
     where it holds a share: 0.25 is a quarter of the tokens, 1.0 all of them, and 20 or 1 are so many tokens."""
     if isinstance(value, float) and not math.isfinite(value):
         raise GridError(f"{where}={value!r} must be a finite number")
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = _number(value)
     if isinstance(like, bool) and not isinstance(value, bool):
         raise GridError(f"{where}={value!r} must be true or false")
     if isinstance(like, str) and not isinstance(value, str | None):
         raise GridError(f"{where}={value!r} must be a word")
-    if (
-        isinstance(like, int | float | Mapping)
-        and not isinstance(like, bool)
-        and not (number or isinstance(value, Mapping) or value == "all")
-    ):
-        raise GridError(f"{where}={value!r} must be a number, `all`, or a figure like {{of: 576, keep: 64}}")
+    several = isinstance(like, Mapping) and any(isinstance(part, list) for part in like.values())
+    if several and isinstance(value, list) and value and all(map(_number, value)):
+        return value  # a figure that is a list, one for each stage
+    figure = isinstance(like, int | float | Mapping) and not isinstance(like, bool)
+    if figure and not (number or isinstance(value, Mapping) or value == "all"):
+        plain = "a list of numbers" if several else "a number, `all`,"
+        shown = dict(like) if several else "{of: 576, keep: 64}"
+        raise GridError(f"{where}={value!r} must be {plain} or a figure like {shown}")
     share = isinstance(like, float) and 0 < like <= 1
     return float(value) if isinstance(like, float) and number and not share else value
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunegrid.reduce.ghost import Beside
@@ -54,7 +55,7 @@ class Held:
 
 
 class CacheSide:
-    """Per layer what its cache holds, the decode masks that follow, and the reductions at CACHE sites."""
+    """Per layer with CACHE sites what its cache holds and the reductions there; of every layer the decode mask."""
 
     def __init__(self, language: LanguageSide) -> None:
         self.language = language
@@ -72,6 +73,11 @@ class CacheSide:
 
     def mask(self, layer: int) -> Tensor | None:
         """[B, h or H, 1, L+1] bool for the next decode step of this layer; None where nothing is hidden."""
+        if layer not in self.sites:  # the prompt's rows, and one more token per step
+            rows = self.language.rows[layer]
+            return (
+                None if rows.dense else F.pad(rows.valid, (0, self.language.step), value=True)[:, None, None]
+            )
         if self._dense[layer]:
             return None
         valid = self.held[layer].valid
@@ -93,11 +99,10 @@ class CacheSide:
                 self._dense[layer] = rows.dense
             else:
                 self.held[layer] = self.held[layer].grown(kwargs["position_ids"])
-            for site in self.sites.get(layer, ()):
+            for site in self.sites[layer]:
                 self._count(site, layer)
                 self._evict(site, layer, cache.layers[layer])
-            if layer in self.sites:
-                self._lengths.setdefault(layer, []).append(self.held[layer].valid.float().sum(2).mean(1))
+            self._lengths.setdefault(layer, []).append(self.held[layer].valid.float().sum(2).mean(1))
 
         return hook
 

@@ -63,8 +63,9 @@ class LanguageSide:
         undo(self.decoder.register_forward_pre_hook(self._before_model, with_kwargs=True).remove)
         for i, module in enumerate(self.layers):
             undo(module.register_forward_pre_hook(self._before_layer(i), with_kwargs=True).remove)
-            after = self.cache.after_attention(i)
-            undo(module.self_attn.register_forward_hook(after, with_kwargs=True).remove)
+            if i in self.cache.sites:
+                after = self.cache.after_attention(i)
+                undo(module.self_attn.register_forward_hook(after, with_kwargs=True).remove)
 
     def layer(self, layer: int) -> int:
         return resolve_layer(layer, len(self.layers), "LLM")
