@@ -30,7 +30,6 @@ def shown(project: Project) -> list[dict[str, Any]]:
         ["reducer=prumerge", "reducer.merge=false", "reducer.k=5", "task=mini_pope", "seed=3", "limit=7"],
         ["reducer=random", "reducer.keep=0.5", "decoding=greedy", "decoding.batch_size=4", "model=mini"],
         ["task=mini_mme", "tuning=none"],
-        ["reducer=sparsevlm", "reducer.keep=[40,20,10]", "reducer.layers=[1,2,3]"],
     ],
     ids=" ".join,
 )
@@ -47,6 +46,12 @@ def test_words_give_the_cell_that_hydra_composes(words: list[str], project: Proj
 def test_a_figure_is_a_value_too() -> None:
     point = adhoc.point(["reducer=random", "reducer.keep={of: 576, keep: 32}"])
     assert point == {"reducer": {"random": {"keep": {"of": 576, "keep": 32}}}}
+
+
+def test_a_figure_for_every_stage_may_be_a_plain_list(project: Project) -> None:
+    words = ["reducer=sparsevlm", "reducer.keep=[40,20,10]", "reducer.layers=[1,2,3]"]
+    reducer = project.cell(**adhoc.point(words)).reducer
+    assert (reducer["keep"], reducer["layers"]) == ([40, 20, 10], [1, 2, 3])
 
 
 @pytest.mark.parametrize(
