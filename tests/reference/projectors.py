@@ -42,15 +42,27 @@ def cubic(size: int, target: int) -> Tensor:
     return rows
 
 
+def spread(table: Tensor, side: int, grid: int) -> list[Tensor]:
+    """table [side^2, D] over a square -> the same, by cubic convolution, at grid x grid places: [D] each."""
+    line, made = cubic(side, grid), []
+    for row in range(grid):
+        for column in range(grid):
+            weights = [line[row, t // side] * line[column, t % side] for t in range(side**2)]
+            made.append(sum((a * x for a, x in zip(weights, table, strict=True)), torch.zeros_like(table[0])))
+    return made
+
+
 def resample(x: Tensor, w: Weights, side: int, heads: int) -> Tensor:
-    """Qwen-VL's resampler where the picture's grid is side x side too. x [N, C] -> [side^2, width]."""
-    width = w["query"].shape[1]
+    """Qwen-VL's resampler of a square picture; its places are the queries', interpolated to its own grid.
+    x [N, C] -> [side^2, width]."""
+    width, grid = w["query"].shape[1], math.isqrt(len(x))
     places = [position(width, t // side, t % side) for t in range(side**2)]
+    theirs = places if grid == side else spread(torch.stack(places), side, grid)
     x = x @ w["kv_proj.weight"].T if "kv_proj.weight" in w else x
     seen = [norm(t, w["ln_kv.weight"], w["ln_kv.bias"]) for t in x]
     w_q, w_k, w_v = w["attn.in_proj_weight"].chunk(3)
     b_q, b_k, b_v = w["attn.in_proj_bias"].chunk(3)
-    keys = [w_k @ (t + p) + b_k for t, p in zip(seen, places, strict=True)]
+    keys = [w_k @ (t + p) + b_k for t, p in zip(seen, theirs, strict=True)]
     values = [w_v @ t + b_v for t in seen]
     made = []
     for token, place in zip(w["query"], places, strict=True):

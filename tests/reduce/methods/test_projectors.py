@@ -30,6 +30,7 @@ METHODS: list[tuple[Learned, int]] = [
     (LLaMAVID(**SMALL, side=2, layers=2, width=64), 5),
 ]
 IDS = ["qwen", "qwen-wide", "c-abstractor", "llama-vid"]
+BATCHES = pytest.mark.parametrize("samples", [1, 4])
 
 
 def weights(module: torch.nn.Module, seed: int = 3) -> dict[str, Tensor]:
@@ -40,11 +41,15 @@ def weights(module: torch.nn.Module, seed: int = 3) -> dict[str, Tensor]:
     return dict(module.state_dict())
 
 
-@pytest.mark.parametrize(("side", "inputs", "width"), [(2, 8, 8), (3, 12, 256), (4, 16, 32)])
-def test_the_resampler_equals_the_loop(side: int, inputs: int, width: int) -> None:
+@BATCHES
+@pytest.mark.parametrize(
+    ("side", "grid", "inputs", "width"),
+    [(2, 2, 8, 8), (3, 3, 12, 256), (4, 4, 16, 32), (2, 6, 8, 8), (3, 5, 12, 256)],
+)
+def test_the_resampler_equals_the_loop(side: int, grid: int, inputs: int, width: int, samples: int) -> None:
     made = Resampler(side, inputs, width)
-    w, x = weights(made), torch.randn(2, side**2, inputs)
-    for b in range(2):
+    w, x = weights(made), torch.randn(samples, grid**2, inputs)
+    for b in range(samples):
         want = slow.resample(x[b], w, side, max(1, width // 128))
         lab.close(made(x)[b], want)
 
@@ -61,21 +66,23 @@ def test_positions_of_another_grid_are_interpolated(target: int) -> None:
         sincos(6, 2)
 
 
+@BATCHES
 @pytest.mark.parametrize(("grid", "side", "depth", "group"), [(4, 2, 1, 1), (4, 4, 2, 2), (6, 3, 1, 4)])
-def test_the_c_abstractor_equals_the_loop(grid: int, side: int, depth: int, group: int) -> None:
+def test_the_c_abstractor_equals_the_loop(grid: int, side: int, depth: int, group: int, samples: int) -> None:
     made = Abstractor(grid**2, 8, 12, side, 16, depth, group)
-    w, x = weights(made), torch.randn(2, grid**2, 8)
-    for b in range(2):
+    w, x = weights(made), torch.randn(samples, grid**2, 8)
+    for b in range(samples):
         lab.close(made(x)[b], slow.abstract(x[b], w, side, depth, group))
 
 
+@BATCHES
 @pytest.mark.parametrize("side", [1, 2, 4, None])
-def test_the_context_token_equals_the_loop(side: int | None) -> None:
+def test_the_context_token_equals_the_loop(side: int | None, samples: int) -> None:
     made = ContextToken(16, 24, 2, 64, side, None).eval()
-    w, x = weights(made), torch.randn(2, 16, 16)
-    project = torch.nn.Linear(16, 24)
-    out, asked = made(x, project, ASKED), made.read(x, ASKED)
-    for b in range(2):
+    w, x = weights(made), torch.randn(samples, 16, 16)
+    project, said = torch.nn.Linear(16, 24), (ASKED * 2)[:samples]
+    out, asked = made(x, project, said), made.read(x, said)
+    for b in range(samples):
         lab.close(out[b, 0], slow.context(x[b], asked[b], w))
         cell = 4 // (side or 4)
         cells = [
@@ -84,9 +91,9 @@ def test_the_context_token_equals_the_loop(side: int | None) -> None:
             for j in range(0, 4, cell)
         ]
         lab.close(out[b, 1:], project(torch.stack(cells)))
-        alone = made(x[b : b + 1], project, ASKED[b : b + 1])
+        alone = made(x[b : b + 1], project, said[b : b + 1])
         lab.close(out[b], alone[0])
-    assert (out[0, 0] - made(x, project, ASKED[::-1])[0, 0]).abs().max() > 1e-4, (
+    assert (out[0, 0] - made(x[:1], project, ASKED[1:])[0, 0]).abs().max() > 1e-4, (
         "the question does not matter"
     )
 

@@ -61,10 +61,10 @@ def run(
 
 
 @pytest.mark.parametrize(("keep", "layers"), [(4, (1, 2)), (11, (1, 2, 3)), (8, (2,)), (15, (3,))])
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("batch", [1, 2, 4])
 def test_the_language_model_merges_as_the_loop(model: Any, keep: int, layers: Any, batch: int) -> None:
     reducer = ToMePlus(keep, lab.PATCHES, layers)
-    inputs = lab.batch() if batch == 2 else lab.one(lab.batch(), 1)
+    inputs = {1: lab.one(lab.batch(), 1), 2: lab.batch(), 4: lab.batch((3, 7, 5, 2), 3, (2, 1, 4, 3))}[batch]
     got = lab.answer(model, reducer, inputs, NEW)
     counts = reducer.counts(lab.tiny_shape(model))
     for b in range(batch):
