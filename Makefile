@@ -26,7 +26,7 @@ data: env ## scenes and mini weights, from the remote in this repository
 	dvc pull --quiet
 
 demo: env ## PruMerge's tables in shape on the embedded model, then where to look
-	snakemake --profile workflow/profiles/local
+	prunegrid warm snakemake --profile workflow/profiles/local
 
 test: env lint data ## lint and all tests but those that need Slurm
 	python -m pytest -m "not slurm" --durations=15

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prunegrid.grid.errors import GridError
-from prunegrid.run import stages
+from prunegrid.run import stages, warm
 from prunegrid.run.errors import BuildError
 from prunegrid.run.files import ResultError
 
@@ -37,11 +37,12 @@ def _modules() -> tuple[Any, ...]:
         model_commands,
         score_file,
         studies,
+        warm,
     )
 
     return (
         *(grid_commands, studies, cell_command, stages, data_commands, model_commands, doctor),
-        *(score_file, judge, latency_commands),
+        *(score_file, judge, latency_commands, warm),
     )
 
 
@@ -50,6 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     from prunegrid.tasks import TaskError
 
     words = sys.argv[1:] if argv is None else argv
+    code = warm.ask(words)
+    if code is not None:
+        return code
     arguments = parser(stages_alone=words[:1] in [[name] for name in stages.OF_RULES]).parse_args(words)
     arguments.results = arguments.results or arguments.root / "results"
     try:

@@ -1,0 +1,156 @@
+"""The process that `prunegrid warm` keeps: it has imported what stages import and forks one per request.
+
+`python -m prunegrid.run.warm_forks FD`, FD the listening socket. Ends when its standard input does and its forks have.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from prunegrid.run.warm import fixed, identity
+
+TURN = 0.05  # seconds between two looks at forks that may have ended
+PATIENCE = 5.0  # seconds for a request to arrive whole
+
+
+def main(listener: socket.socket) -> None:
+    """Serve until the command is over."""
+    here, settings = identity(), fixed(os.environ)
+    _imports()
+    gc.freeze()  # a fork's collector leaves these pages shared
+    forks: dict[int, socket.socket] = {}
+    over = False
+    while not over or forks:
+        waiting: list[Any] = [listener, *forks.values(), *([] if over else [sys.stdin])]
+        ready, _, _ = select.select(waiting, [], [], TURN)
+        over = over or (sys.stdin in ready and not os.read(0, 1))
+        if listener in ready:
+            _serve(listener, forks, here, settings)
+        for pid, asked in list(forks.items()):
+            if asked in ready and not _living(asked):
+                os.kill(pid, signal.SIGKILL)  # who asked was killed
+            _reap(pid, forks)
+
+
+def _imports() -> None:
+    import peft  # noqa: F401
+    from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration  # noqa: F401
+
+    from prunegrid.run import predict, tune  # noqa: F401
+    from prunegrid.run.main import parser
+    from prunegrid.tune import loop  # noqa: F401
+
+    parser(stages_alone=True)
+
+
+def _serve(
+    listener: socket.socket, forks: dict[int, socket.socket], here: list[Any], settings: Mapping[str, str]
+) -> None:
+    """Take one request: fork, or say why not."""
+    asked, _ = listener.accept()
+    asked.settimeout(PATIENCE)
+    try:
+        _, streams, _, _ = socket.recv_fds(asked, 1, 3)
+        request = json.loads(asked.makefile("r", encoding="utf-8").readline())
+    except (OSError, ValueError):
+        asked.close()
+        return
+    why = _refusal(request, here, settings)
+    if why:
+        asked.sendall(json.dumps({"why": why}).encode() + b"\n")
+        asked.close()
+    else:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if not pid:
+            for other in (listener, asked, *forks.values()):
+                other.close()
+            _run(request, streams)
+        forks[pid] = asked
+        asked.settimeout(None)
+        asked.sendall(json.dumps({"pid": pid}).encode() + b"\n")
+    for stream in streams:
+        os.close(stream)
+
+
+def _refusal(request: Mapping[str, Any], here: list[Any], settings: Mapping[str, str]) -> str:
+    if request["identity"] != here:
+        return "the sources are others than those that were imported"
+    asked = fixed(request["environment"])
+    names = sorted(name for name in asked.keys() | settings.keys() if asked.get(name) != settings.get(name))
+    if names:
+        return f"{', '.join(names)} differ from what was imported under"
+    return (
+        ""
+        if request["environment"].get("OMP_NUM_THREADS", "").isdecimal()
+        else "OMP_NUM_THREADS is no number"
+    )
+
+
+def _run(request: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
+    """In the fork: become the stage."""
+    code = 1
+    try:
+        os.setsid()
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
+        os.chdir(request["folder"])
+        os.umask(request["umask"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        code = _stage(request["words"])
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # as Python itself ends
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _stage(words: list[str]) -> int:
+    import torch
+
+    from prunegrid.run.main import main
+
+    gc.enable()
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # libgomp has read its own setting already
+    sys.argv = ["prunegrid", *words]
+    return main(words)
+
+
+def _living(asked: socket.socket) -> bool:
+    """Who asked says nothing more: what can be read is its end."""
+    try:
+        return bool(asked.recv(1))
+    except OSError:
+        return False
+
+
+def _reap(pid: int, forks: dict[int, socket.socket]) -> None:
+    done, status = os.waitpid(pid, os.WNOHANG)
+    if not done:
+        return
+    with forks.pop(pid) as asked:
+        try:
+            code = os.waitstatus_to_exitcode(status)
+            asked.sendall(json.dumps({"code": code}).encode() + b"\n")
+        except OSError:
+            pass  # nobody waits for it any more
+
+
+if __name__ == "__main__":
+    main(socket.socket(fileno=int(sys.argv[1])))
