@@ -25,14 +25,14 @@ TASKS = ["mini_vqa", "mini_pope"]
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The reducers that were asked; those that keep 7 tokens say no."""
+    """The reducers that were asked, and the tunings; those that keep 7 tokens say no."""
     seen: list[str] = []
 
     @contextmanager
     def started(
         _root: Path, questions: Sequence[Mapping[str, Any]]
     ) -> Iterator[Callable[[], fitting.Answers]]:
-        options = [question["reducer"] for question in questions]
+        options = [question.get("reducer") or question["tuning"] for question in questions]
         seen.extend(f"{option['name']} {option.get('keep', '')}".strip() for option in options)
         yield lambda: ["keep=7 is unlucky" if option.get("keep") == 7 else None for option in options]
 

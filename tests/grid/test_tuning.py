@@ -126,6 +126,32 @@ def test_data_come_from_one_place(project: Project) -> None:
         project.cell(tuning={"mini_lora": {"made": None}})
 
 
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [("mylab.talk", "outside prunegrid"), ("prunegrid.mini.instrukt", "does not exist")],
+)
+def test_a_module_whose_changes_nobody_would_notice_is_refused(
+    shared: Project, module: str, said: str
+) -> None:
+    with pytest.raises(GridError, match=rf"made: module '{module}' .*{said}"):
+        shared.cell(tuning={"mini_lora": {"made": module}})
+
+
+@pytest.mark.parametrize(("trained", "evaluated"), [("none", "c_abstractor"), ("crossget_tokens", "none")])
+def test_own_weights_come_from_the_own_training(shared: Project, trained: str, evaluated: str) -> None:
+    with pytest.raises(GridError, match=f"{trained} would train and {evaluated} be evaluated"):
+        shared.cell(tuning={"mini_lora": {"reducer": trained}}, reducer=evaluated)
+    same = {"mini_lora": {"reducer": {"c_abstractor": {"depth": 1}}}}
+    assert shared.cell(tuning=same, reducer={"c_abstractor": {"depth": 1}}).adapter_id()
+
+
+def test_settings_are_judged_while_planning(project: Project) -> None:
+    project.plan({"tuning": "mini_lora", "reducer": "topk_cls", "task": "mini_vqa"})
+    for tuning in ({"mini_lora": {"micro": 5}}, {"mini_full": {"after": "mini_projector", "decay": -1}}):
+        with pytest.raises(GridError, match=r"tuning 'mini_\w+' of mini-.*tuning (batch|decay)=.* must be"):
+            project.plan({"tuning": tuning, "reducer": "topk_cls", "task": "mini_vqa"})
+
+
 def test_a_change_of_the_loop_is_a_new_training(project: Project) -> None:
     before = project.cell(tuning="mini_lora")
     code = before.tuning["code"]

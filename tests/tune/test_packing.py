@@ -6,11 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
+from prunegrid.checkpoints.stand_in import stand_in
 from prunegrid.mini.language import TEMPLATE
 from prunegrid.run.text import prompt_texts
 from prunegrid.tune.conversations import Conversation, Faults
 from prunegrid.tune.errors import TuneError
 from prunegrid.tune.order import Order
+from prunegrid.tune.packing import Packer
 
 from .lab import TOKENS, Lab
 
@@ -69,6 +71,16 @@ def test_long_conversations_are_cut_and_counted_and_dropped_without_an_answer(la
     faults = Faults(read=10)
     with pytest.raises(TuneError, match="10 too long"):
         lab.packer(max_length=8).check(ten, faults)
+
+
+def test_a_character_of_several_tokens_is_several_when_it_is_counted(lab: Lab) -> None:
+    processor = stand_in(28, 14)
+    packer = Packer(processor, TEMPLATE, TOKENS, "conversation", 100)
+    said = Conversation("c", None, (("Say it.", "\N{GRINNING FACE}" * 30),))
+    assert len(packer.text(said)[0]) < 100 and packer.encode(said).cut
+    faults = Faults(read=1)
+    packer.check([said], faults)
+    assert faults.found == {"too long": ["c"]}
 
 
 def test_a_picture_that_cannot_be_read_is_named(lab: Lab) -> None:

@@ -104,6 +104,15 @@ def test_half_a_tuning_is_refused(lab: Lab, tmp_path: Path) -> None:
         ({"rate": 0.0}, "rate=0.0 must be above 0"),
         ({"batch": 10, "micro": 4}, "batch=10 must be a multiple of micro=4"),
         ({"steps": 0}, "steps=0"),
+        ({"steps": 2.5}, "steps=2.5 must be at least 1"),
+        ({"batch": "all"}, "batch='all' must be a whole number"),
+        ({"projector_rate": 0.0}, "projector_rate=0.0 must be above 0, or null"),
+        ({"alpha": -5}, "alpha=-5 must be above 0"),
+        ({"warmup": 2}, "warmup=2 must lie in 0..1"),
+        ({"dropout": 1.5}, "dropout=1.5 must lie in 0..1"),
+        ({"faults": -1}, "faults=-1 must lie in 0..1"),
+        ({"decay": -0.1}, "decay=-0.1 must be at least 0"),
+        ({"dtype": "float16"}, "dtype='float16' must be one of float32, bfloat16"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(settings: dict[str, object], said: str) -> None:

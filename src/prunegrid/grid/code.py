@@ -63,6 +63,17 @@ def check_target(target: object, where: str, source: Path = SOURCE) -> None:
         raise GridError(f"{where}: _target_ {target!r} does not exist: {file} {there}")
 
 
+def check_module(module: object, where: str, source: Path = SOURCE) -> None:
+    """Raise GridError unless `module` is one of an allowed package: of no other would a change be noticed."""
+    if str(module).split(".")[0] not in packages():
+        raise GridError(
+            f"{where}: module {module!r} is outside {', '.join(packages())}; "
+            f"list its package in ${ALLOWED} to allow it"
+        )
+    if not _exists(str(module), source):
+        raise GridError(f"{where}: module {module!r} does not exist: {_file(str(module), source)} is no file")
+
+
 def module_of(target: str) -> str:
     """The module of a dotted `_target_`."""
     return target.rpartition(".")[0]

@@ -1,4 +1,5 @@
-"""What only a method can judge of its parameters, asked while planning: once for each distinct reducer and model.
+"""What only a method can judge of its parameters, asked while planning: once for each distinct reducer and model, and
+what only a training can judge of its settings: once for each.
 
 The planner stays light: methods answer in a process of their own (prunegrid.run.fit), beside it. What they found good is
 kept in results/plan/cache/fits.json until parameters, model or code change.
@@ -26,6 +27,7 @@ from prunegrid.grid.study import Study, points
 
 FIT = "prunegrid.run.fit"
 MODEL = ("path", "config", "tokens", "side", "vision_layers", "llm_layers")
+ELSEWHERE = ("reducer", "after", "seed", "digest", "code")  # of a tuning: no settings of its own
 NAMED = 3  # refused reducers that one error names
 
 Cell = Mapping[str, Any]  # of a row of a plan
@@ -40,8 +42,8 @@ def check(
     asking: Callable[[Sequence[Question]], Answers],
     keep: bool = True,
 ) -> None:
-    """rows: of a plan. Raises GridError that names each refused reducer's cell and what its method says. asking: what
-    `asked` gave. `keep`: remember what was found good."""
+    """rows: of a plan. Raises GridError that names the cell of each refused reducer or tuning and what is said against
+    it. asking: what `asked` gave. `keep`: remember what was found good."""
     new = _new(results, (row["cell"] for row in rows))
     if not new:
         return
@@ -133,13 +135,16 @@ def _new(results: Path, cells: Iterable[Cell]) -> dict[str, tuple[Cell, Question
     for cell in cells:
         for question in _questions(cell):
             found.setdefault(_key(question), (cell, question))
-    codes = {
-        target: code_hash([FIT, module_of(target)])
-        for target in {question["reducer"]["_target_"] for _, question in found.values()}
-    }
+    modules = {key: _modules(question) for key, (_, question) in found.items()}
+    codes = {each: code_hash(each) for each in set(modules.values())}
     good = _good(_file(results))
-    keyed = {f"{key} {codes[q['reducer']['_target_']]}": (cell, q) for key, (cell, q) in found.items()}
+    keyed = {f"{key} {codes[modules[key]]}": each for key, each in found.items()}
     return {key: each for key, each in keyed.items() if key not in good}
+
+
+def _modules(question: Question) -> tuple[str, ...]:
+    """Whose code answers."""
+    return (FIT, module_of(question["reducer"]["_target_"])) if "reducer" in question else (FIT,)
 
 
 def _key(question: Question) -> str:
@@ -151,12 +156,13 @@ def _file(results: Path) -> Path:
 
 
 def _questions(cell: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The cell's own reducer, and those that its tunings train with."""
+    """The cell's own reducer, those that its tunings train with, and their settings."""
     model, tuning = {key: cell["model"][key] for key in MODEL}, cell["tuning"]
     tuned = tuning["name"] != "none"
     yield {"reducer": _plain(cell["reducer"]), "tuned": tuned, "model": model}
     while tuning and tuning["name"] != "none":
         yield {"reducer": _plain(tuning["reducer"]), "tuned": True, "model": model}
+        yield {"tuning": {key: value for key, value in tuning.items() if key not in ELSEWHERE}}
         tuning = tuning["after"]
 
 
@@ -166,6 +172,8 @@ def _plain(reducer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _who(cell: Cell, question: Question) -> str:
+    if "tuning" in question:
+        return f"tuning {question['tuning']['name']!r} of {cell['id']}"
     return f"reducer {question['reducer']['name']!r} of {cell['id']} on model {cell['model']['name']!r}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from prunegrid.grid.cell import Cell, check_name
-from prunegrid.grid.code import accepted, code_hash, module_of
+from prunegrid.grid.code import accepted, check_module, code_hash, module_of
 from prunegrid.grid.data import digests
 from prunegrid.grid.errors import GridError
 
@@ -26,7 +26,8 @@ def resolve(
     """`tuning` with every `null` that stands for the cell's own filled in. Untuned stays as it is.
 
     reducer, seed: of the cell; outs: of data.dvc; root: the project folder. Raises GridError for data that are not
-    pinned, and for a reducer of its own whose budget depends on another cell.
+    pinned, for a module outside the listed packages, and for a reducer of its own whose budget depends on another cell
+    or whose weights the cell's reducer would need.
     """
     if tuning["name"] == "none":
         return dict(tuning)
@@ -35,7 +36,8 @@ def resolve(
     if missing := sorted({"reducer", "seed", "after", "data", "made"} - set(tuning)):
         raise GridError(f"{where}: {', '.join(missing)} missing; only the tuning `none` does without")
     if tuning["reducer"] is not None:
-        reducer = pick("reducer", tuning["reducer"])
+        evaluated, reducer = reducer, pick("reducer", tuning["reducer"])
+        _check_owner(reducer, evaluated, where)
         if any(_like(v) for v in reducer.values()):
             raise GridError(
                 f"{where}: reducer: a reducer to train with needs a budget of its own, not `like`"
@@ -43,6 +45,7 @@ def resolve(
     if (tuning["data"] is None) == (tuning["made"] is None):
         raise GridError(f"{where}: give either data (an out of data.dvc) or made (a module that writes them)")
     if tuning["made"] is not None:
+        check_module(tuning["made"], f"{where}: made")
         content = code_hash([tuning["made"]])
     else:
         ((out, md5),) = digests(outs, (tuning["data"],)).items()
@@ -63,6 +66,16 @@ def resolve(
 def code_of(reducer: Mapping[str, Any]) -> str:
     """Hash of the code that a training with this reducer runs."""
     return code_hash([TUNE, module_of(reducer["_target_"])])
+
+
+def _check_owner(trained: Mapping[str, Any], evaluated: Mapping[str, Any], where: str) -> None:
+    """A method with weights of its own has them from its own training; no other can take them."""
+    learned = "untrained" in trained or "untrained" in evaluated
+    if learned and trained["_target_"] != evaluated["_target_"]:
+        raise GridError(
+            f"{where}: reducer: {trained['name']} would train and {evaluated['name']} be evaluated; a method with "
+            "weights of its own takes them from its own training: leave reducer null"
+        )
 
 
 def _like(value: Any) -> bool:

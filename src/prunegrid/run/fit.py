@@ -1,6 +1,8 @@
-"""`python -m prunegrid.run.fit`: does each reducer take its parameters, and fit its model? Asked by the planner.
+"""`python -m prunegrid.run.fit`: does each reducer take its parameters, and fit its model, and does each tuning take its
+settings? Asked by the planner.
 
-In: a JSON list of {reducer, tuned, model}, the working folder is the project's. Out: for each null, or what is wrong.
+In: a JSON list of {reducer, tuned, model} and {tuning}, the working folder is the project's. Out: for each null, or what
+is wrong.
 """
 
 from __future__ import annotations
@@ -13,11 +15,14 @@ from typing import Any
 
 from prunegrid.run import build
 from prunegrid.shape import ModelShape
+from prunegrid.tune.recipe import Recipe
 
 
 def wrong(question: Mapping[str, Any], root: Path) -> str | None:
     """reducer: resolved, budgets `like` another cell's included. tuned: its own weights come from a training. model:
-    path, config and figures of conf/model. A method that raises is wrong, whatever it raises."""
+    path, config and figures of conf/model. A method that raises is wrong, whatever it raises. tuning: its settings."""
+    if "tuning" in question:
+        return _misfit(question["tuning"])
     option, model = dict(question["reducer"]), question["model"]
     if question["tuned"] and "untrained" in option and option.get("weights") is None:
         option["untrained"] = True
@@ -26,6 +31,14 @@ def wrong(question: Mapping[str, Any], root: Path) -> str | None:
     budgets = [max(1, model["tokens"] // part) for part in (2, 1, 8)] if like else [0]
     said = [_refusal({**option, **dict.fromkeys(like, n)}, shape(model, root)) for n in budgets]
     return said[0] if all(said) else None
+
+
+def _misfit(tuning: Mapping[str, Any]) -> str | None:
+    try:
+        Recipe.of(tuning)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _refusal(option: Mapping[str, Any], made: ModelShape) -> str | None:

@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -55,17 +56,17 @@ def tune(
         try:
             tuner, faults = make(steps[place], [str(i) for i in ids[:place]], results, root, device)
             home, state = tuned.folder(results, adapter), State(results / "tuning" / adapter, adapter)
-            tuner.run(state, stop, minutes)
-            if not _first():
-                return
-            _write(tuner, home, state, faults)
+            with state.alone() if _first() else nullcontext():
+                tuner.run(state, stop, minutes)
+                if not _first():
+                    return
+                _write(tuner, home, state, faults)
+                seconds = time.monotonic() - began
+                said = _provenance(steps[place], adapter, root, tuner, outs, started, seconds)
+                write_json(home / "provenance.json", said)
+                state.file.unlink()
         except TuneError as error:
             raise BuildError(str(error)) from error
-        seconds = time.monotonic() - began
-        write_json(
-            home / "provenance.json", _provenance(steps[place], adapter, root, tuner, outs, started, seconds)
-        )
-        state.file.unlink()
 
 
 def make(cell: Cell, before: list[str], results: Path, root: Path, device: str) -> tuple[Any, Any]:
@@ -79,7 +80,7 @@ def make(cell: Cell, before: list[str], results: Path, root: Path, device: str) 
     tuning = cell.tuning
     try:
         recipe = Recipe.of(tuning)
-    except ValueError as error:
+    except ValueError as error:  # of a cell that was planned before its options were judged
         raise BuildError(f"conf/tuning/{tuning['name']}.yaml: {error}") from error
     picked = devices.join(weights.device_of(cell, device))
     training = replace(

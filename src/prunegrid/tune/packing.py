@@ -116,7 +116,7 @@ class Packer:
         for conversation in tqdm(conversations, desc="check", unit="conversation", disable=quick):
             text, _ = self.text(conversation)
             room = self.max_length - (self.tokens if conversation.image else 0)
-            if len(text) <= room:  # a token is at least a character
+            if len(text.encode()) <= room:  # a token is at least a byte; a rare character may be several
                 kept.append(conversation)
                 continue
             made = self.encode(conversation)

@@ -9,6 +9,10 @@ from typing import Any
 
 KINDS = ("projector", "lora", "full")
 STYLES = ("conversation", "plain")
+DTYPES = ("float32", "bfloat16")  # float16 would need its loss scaled
+WHOLE = ("batch", "micro", "epochs", "max_length", "rank")
+ABOVE = ("rate", "clip", "alpha")
+SHARES = ("warmup", "dropout", "faults")
 
 
 @dataclass(frozen=True)
@@ -46,20 +50,33 @@ class Recipe:
     faults: float = 0.01  # largest share of conversations that may be missing a picture, broken or too long
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (("kind", self.kind, KINDS), ("style", self.style, STYLES)):
-            if value not in allowed:
-                raise ValueError(f"tuning {name}={value!r} must be one of {', '.join(allowed)}")
-        for name in ("rate", "batch", "micro", "epochs", "max_length", "clip", "rank"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"tuning {name}={getattr(self, name)!r} must be above 0")
-        if self.own_loss_weight < 0:
-            raise ValueError(
-                f"tuning own_loss_weight={self.own_loss_weight} must be at least 0 (0: without it)"
-            )
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"tuning steps={self.steps} must be at least 1, or null to count epochs")
+        for name, allowed in (("kind", KINDS), ("style", STYLES), ("dtype", DTYPES)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"tuning {name}={getattr(self, name)!r} must be one of {', '.join(allowed)}")
+        for name in WHOLE:
+            self._check(name, _whole(getattr(self, name)), "be a whole number above 0")
+        self._check(
+            "steps", self.steps is None or _whole(self.steps), "be at least 1, or null to count epochs"
+        )
+        for name in ABOVE:
+            value = getattr(self, name)
+            self._check(name, _number(value) and value > 0, "be above 0")
+        own = self.projector_rate  # 0 would not freeze the projector: no recipe leaves it as it is
+        self._check(
+            "projector_rate", own is None or (_number(own) and own > 0), "be above 0, or null for `rate`"
+        )
+        for name in SHARES:
+            value = getattr(self, name)
+            self._check(name, _number(value) and 0 <= value <= 1, "lie in 0..1")
+        self._check("decay", _number(self.decay) and self.decay >= 0, "be at least 0")
+        weight = self.own_loss_weight
+        self._check("own_loss_weight", _number(weight) and weight >= 0, "be at least 0 (0: without it)")
         if self.batch % self.micro:
             raise ValueError(f"tuning batch={self.batch} must be a multiple of micro={self.micro}")
+
+    def _check(self, name: str, right: bool, must: str) -> None:
+        if not right:
+            raise ValueError(f"tuning {name}={getattr(self, name)!r} must {must}")
 
     @classmethod
     def of(cls, tuning: Mapping[str, Any]) -> Recipe:
@@ -73,3 +90,12 @@ class Recipe:
         if step < warm:
             return step / warm
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whole(value: object) -> bool:
+    """A count: 2.5 steps would be three."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

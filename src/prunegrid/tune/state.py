@@ -6,6 +6,7 @@ are functions of the step, so a resumed run cannot differ in them.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -72,10 +73,29 @@ class State:
         """One row per step, written as it is done."""
         return self.folder / "metrics.jsonl"
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside, no other process trains this: two would write each row of the curves twice. TuneError if one does.
+
+        What a save left that was killed half-way goes: at 7B it is as large as the state itself.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise TuneError(f"{self.folder}: another process is at this training; wait for it") from error
+            except OSError:
+                pass  # a file system without locks
+            for left in self.folder.glob("*.tmp"):
+                left.unlink(missing_ok=True)
+            yield
+
     def save(
         self, step: int, seconds: float, weights: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer
     ) -> None:
-        """Atomic and on disk when it returns: a reader finds the old state or the new one."""
+        """Atomic and on disk when it returns: a reader finds the old state or the new one. TuneError if it cannot be
+        written."""
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             "fingerprint": self.fingerprint,
@@ -85,11 +105,18 @@ class State:
             "optimiser": optimiser.state_dict(),
         }
         partial = self.file.with_suffix(f".{os.getpid()}.tmp")
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.file)
+        try:
+            with partial.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.file)
+        except (OSError, RuntimeError) as error:  # torch's own error hides that of the disk
+            partial.unlink(missing_ok=True)
+            raise TuneError(
+                f"{self.file} could not be written ({error.__context__ or error}): make room, then run it again; "
+                "it goes on from the save before"
+            ) from error
 
     def resume(
         self, weights: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer, device: str
@@ -105,9 +132,10 @@ class State:
             return 0, 0.0
         try:
             state: dict[str, Any] = torch.load(self.file, weights_only=True, map_location=device)
+            known = state["fingerprint"]
         except Exception as error:
             raise TuneError(f"{self.file} cannot be read ({error}); delete it to start afresh") from error
-        if state["fingerprint"] != self.fingerprint:
+        if known != self.fingerprint:
             self.file.replace(self.file.with_suffix(f".{state['step']}.old"))
             return self.resume(weights, optimiser, device)
         with torch.no_grad():
