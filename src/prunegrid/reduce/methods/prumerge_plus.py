@@ -24,7 +24,8 @@ class PruMergePlus(Merging):
     """Readings of "add spatial tokens".
 
     fixed (the released training path, and what the published 25 % and 50 % rows fit): N*keep/2 tokens by attention
-    and every int(2/keep)-th token but the last from half a stride on, duplicates included.
+    and every int(2/keep)-th token but the last from half a stride on, duplicates included. Only a share of 2 / a whole
+    number is what is sent; any other sends more (0.7: 85 %), where the released code stops.
     adaptive (the released inference path): outliers, then every int(int(N/m)/3)-th token but the last, less those
     already there: a staircase of counts; from m = N/6 + 1 on nothing is pruned.
     paper (Algorithm 1): m outliers and m more, evenly spaced over the rest: 2m tokens.
