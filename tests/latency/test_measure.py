@@ -155,7 +155,36 @@ def test_peaks_are_by_phase(model: Any) -> None:
     found = peaks(watch.spans)
     assert set(found) == {"reducer", "vision", "projector", "prefill", "decode"}
     assert found["vision"] < found["projector"] < found["prefill"] < found["decode"]
-    assert clock.resets == 6  # start, tower, projector, prefill and two steps
+    assert clock.resets == 12  # at both ends of start, tower, projector, prefill and two steps
+
+
+class Bytes(HostClock):
+    """A device whose highest use since the last reset is known."""
+
+    high = 0
+
+    def use(self, size: int) -> None:
+        self.high = max(self.high, size)
+
+    def reset_peak(self) -> None:
+        self.high = 0
+
+    def peak(self) -> int:
+        return self.high
+
+
+@pytest.mark.parametrize(("before", "within", "after"), [(9, 4, 2), (2, 4, 9), (2, 9, 4), (9, 2, 4)])
+def test_a_phase_keeps_its_peak_while_another_interrupts_it(
+    before: int, within: int, after: int, model: Any
+) -> None:
+    """The first layers of a prefill hold all tokens, the reducer comes later."""
+    clock = Bytes()
+    with Watch(ReducedVLM(model, Reducer()), clock, memory=True) as watch, watch.phase("prefill"):
+        clock.use(before)
+        with watch.phase("reducer"):
+            clock.use(within)
+        clock.use(after)
+    assert peaks(watch.spans) == {"prefill": max(before, after), "reducer": within}
 
 
 def test_spread() -> None:

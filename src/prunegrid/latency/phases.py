@@ -21,7 +21,7 @@ PHASES = ("preprocess", "vision", "reducer", "projector", "prefill", "decode", "
 
 @dataclass
 class Span:
-    """One stay in a phase, with the stays inside it. `peak`: bytes, where the device knows."""
+    """One stay in a phase, with the stays inside it. `peak`: bytes, of the stays inside not; where the device knows."""
 
     phase: str
     begin: Any
@@ -100,17 +100,25 @@ class Watch:
         self._handles.append(part.register_forward_hook(lambda *_: self._end()))
 
     def _begin(self, name: str) -> None:
-        if self.memory:
-            self.clock.reset_peak()
+        self._note_peak()
         self._open.append(Span(name, self.clock.mark()))
 
     def _end(self) -> None:
+        self._note_peak()
         span = self._open.pop()
         span.end = self.clock.mark()
-        span.peak = self.clock.peak() if self.memory else None
         if span.phase == "prefill":
             self.prefilled = span.end
         (self._open[-1].inner if self._open else self.spans).append(span)
+
+    def _note_peak(self) -> None:
+        """What was highest since the last change of phase belongs to the phase that ends or is interrupted here."""
+        if not self.memory:
+            return
+        seen = self.clock.peak()
+        if self._open and seen is not None:
+            self._open[-1].peak = max(seen, self._open[-1].peak or 0)
+        self.clock.reset_peak()
 
 
 def seconds(spans: list[Span], clock: Clock) -> dict[str, list[float]]:
@@ -128,7 +136,7 @@ def peaks(spans: list[Span]) -> dict[str, int]:
     """phase -> highest peak of its stays, bytes; empty where the device does not know."""
     found: dict[str, int] = {}
     for span in spans:
-        for each in (span, *span.inner):
-            if each.peak is not None:
-                found[each.phase] = max(found.get(each.phase, 0), each.peak)
+        own = {} if span.peak is None else {span.phase: span.peak}
+        for name, peak in (*own.items(), *peaks(span.inner).items()):
+            found[name] = max(found.get(name, 0), peak)
     return found
