@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from prunegrid.report import speed
+from prunegrid.report import figures, speed
 from prunegrid.report.results import load_study
 from prunegrid.report.study import build
 from prunegrid.report.summary import summarise
@@ -95,6 +95,23 @@ def test_other_conditions_are_no_comparison(other: dict[str, str], measured: Pat
     found = {s.row: s for s in speed.speeds(summarise(load_study(measured, "demo")))}
     assert found["topk_cls keep=36"].measured is None
     assert speed.table([found["topk_cls keep=36"]])[1][-3:] == ["–", "–", "–"]
+
+
+def test_one_axis_holds_only_what_was_measured_alike(measured: Path) -> None:
+    """A point of another batch or machine is in the table, not in the figure."""
+    lay(measured, "topk_cls keep=36", [point(0.001, 25)], machine="another box")
+    lay(measured, "random keep=36", [point(1.25, 100, batch=8)])
+    summary = summarise(load_study(measured, "demo"))
+    axis = figures.seconds(summary)
+    assert "batch 8, new tokens 8" in axis.label
+    drawn = {field.row: axis.value(field) for field in summary.fields.values()}
+    assert drawn == {"none": 1000, "random keep=36": 1250, "topk_cls keep=36": None}
+
+
+def test_how_many_calls_a_median_is_of(measured: Path) -> None:
+    lay(measured, "random keep=36", [point(0.1, 25) | {"repeats": 3}])
+    rows = speed.table(speed.speeds(summarise(load_study(measured, "demo"))))
+    assert {r[0]: r[rows[0].index("calls")] for r in rows[1:]} == {"none": "–", "random keep=36": "3"}
 
 
 def test_the_page_shows_it_only_where_it_was_measured(measured: Path, tmp_path: Path) -> None:

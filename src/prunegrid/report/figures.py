@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from prunegrid.report.cell import Estimate, is_mini
+from prunegrid.report.speed import POINT, comparable, speeds
 from prunegrid.report.style import Mark, look, marks, plt
 from prunegrid.report.summary import Field, Summary
 
@@ -35,16 +36,19 @@ FLOPS = Axis("FLOPs per sample, % of the full-token run",
              lambda f: None if f.relative_flops is None else 100 * f.relative_flops)  # fmt: skip
 
 
-def _measured(field: Field) -> float | None:
-    """Of the smallest batch and the most new tokens among what was measured."""
-    points = [p for cell in field.cells for p in cell.latency.get("points") or []]
-    if not points:
-        return None
-    chosen = min(points, key=lambda p: (p["batch_size"], -p["new_tokens"]))
-    return 1000 * float(chosen["seconds"]["total"]["median"])
+def seconds(summary: Summary) -> Axis:
+    """Measured time, of what was measured alike: other machines, batches and answer lengths have another axis."""
+    times: dict[tuple[str, str], list[float]] = {}
+    alike = comparable(speeds(summary))
+    for each in alike:
+        times.setdefault((each.field.row, each.field.column), []).append(1000 * each.seconds)
 
+    def mean(field: Field) -> float | None:
+        seeds = times.get((field.row, field.column))
+        return sum(seeds) / len(seeds) if seeds else None
 
-SECONDS = Axis("ms per call, measured (smallest batch, longest answer)", _measured)
+    batch, new = (alike[0].point[key] for key in POINT) if alike else (0, 0)
+    return Axis(f"ms per call, measured (batch {batch}, new tokens {new})", mean)
 
 
 def front(summary: Summary, axis: Axis) -> Figure:

@@ -13,13 +13,14 @@ from prunegrid.report.summary import Field, Summary, uncounted
 from prunegrid.report.words import UNCOUNTED
 
 NOTE = (
-    "Medians of whole calls, preprocessing included; the same attention kernel for every method. Speed-up: the time of "
-    "full tokens over the method's. FLOPs and roofline: the speed-up that the counted operations, or operations and "
-    "bytes at this machine's peak rates, would allow, the method's own arithmetic included (+: without it, as it was not "
-    "counted). A measured speed-up below 1 is a slow-down and says so."
+    "Medians of whole calls, preprocessing included; attention is SDPA for every method, the kernels that it took stand in "
+    "latency.json. Speed-up: the time of full tokens over the method's. FLOPs and roofline: the speed-up that the counted "
+    "operations, or operations and bytes at this machine's peak rates, would allow, the method's own arithmetic included "
+    "(+: without it, as it was not counted). A measured speed-up below 1 is a slow-down and says so."
 )
-HEAD = ("method", "batch", "new", "tokens", "total ms", "p10–p90", "first ms", "step ms", "reducer ms", "peak GiB", "score",
-        "speed-up", "FLOPs", "roofline")  # fmt: skip
+HEAD = ("method", "batch", "new", "calls", "tokens", "total ms", "p10–p90", "first ms", "step ms", "reducer ms", "peak GiB",
+        "score", "speed-up", "FLOPs", "roofline")  # fmt: skip
+POINT = ("batch_size", "new_tokens")
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,19 @@ class Speed:
     """One measured point of a cell beside the same point of its full-token twin (`base` None: not measured)."""
 
     row: str
-    machine: str
+    conditions: tuple[Any, ...]  # machine, dtype, threads: what differs in them is not compared
     field: Field
     point: Mapping[str, Any]
     base: Mapping[str, Any] | None
+
+    @property
+    def machine(self) -> str:
+        return str(self.conditions[0])
+
+    @property
+    def seconds(self) -> float:
+        """Of one whole call, the median."""
+        return _total(self.point)
 
     @property
     def measured(self) -> float | None:
@@ -59,25 +69,34 @@ def speeds(summary: Summary) -> list[Speed]:
         for cell in field.cells:
             twin = known.get(str(cell.planned.get("baseline")))
             for point in cell.latency.get("points") or []:
-                found.append(Speed(field.row, _machine(cell), field, point, _same(cell, twin, point)))
+                found.append(Speed(field.row, _conditions(cell), field, point, _same(cell, twin, point)))
     return found
+
+
+def comparable(found: Sequence[Speed]) -> list[Speed]:
+    """What may stand on one axis: the same batch size and answer length under the same conditions. Of several such sets
+    the largest; of equals that of the smallest batch and the longest answer. Empty where nothing was measured."""
+    sets: dict[tuple[Any, ...], list[Speed]] = {}
+    for each in found:
+        sets.setdefault((each.conditions, *map(each.point.get, POINT)), []).append(each)
+    return max(
+        sets.values(),
+        key=lambda s: (len(s), -s[0].point["batch_size"], s[0].point["new_tokens"]),
+        default=[],
+    )
 
 
 def _same(cell: Cell, twin: Cell | None, point: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if twin is None or _conditions(twin) != _conditions(cell):
         return None
-    keys = ("batch_size", "new_tokens")
-    same = (p for p in twin.latency.get("points") or [] if all(p[k] == point[k] for k in keys))
+    same = (p for p in twin.latency.get("points") or [] if all(p[k] == point[k] for k in POINT))
     return next(same, None)
 
 
 def _conditions(cell: Cell) -> tuple[Any, ...]:
     found = cell.latency
-    return (_machine(cell), found.get("dtype"), (found.get("machine") or {}).get("threads"))
-
-
-def _machine(cell: Cell) -> str:
-    return str((cell.latency.get("machine") or {}).get("name", ""))
+    machine = found.get("machine") or {}
+    return (machine.get("name", ""), found.get("dtype"), machine.get("threads"))
 
 
 def _total(point: Mapping[str, Any]) -> float:
@@ -97,6 +116,7 @@ def _row(speed: Speed) -> list[str]:
         speed.row,
         str(point["batch_size"]),
         str(point["new_tokens"]),
+        str(point.get("repeats", "–")),
         f"{point['visual_tokens']:.1f}",
         _ms(seconds["total"]["median"]),
         f"{_ms(seconds['total']['p10'])}–{_ms(seconds['total']['p90'])}",

@@ -38,7 +38,7 @@ def build(results: Path, name: str, out: Path) -> Summary:
     save(figures.front(summary, figures.TOKENS), out / "front_tokens")
     save(figures.front(summary, figures.FLOPS), out / "front_flops")
     if speed.speeds(summary):
-        save(figures.front(summary, figures.SECONDS), out / "front_seconds")
+        save(figures.front(summary, figures.seconds(summary)), out / "front_seconds")
         write_text(out / "speed.csv", sheet.csv_of(speed.table(speed.speeds(summary))))
     save(study_histogram(summary), out / "histogram")
     _write_kept(summary, out)
