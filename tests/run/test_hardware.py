@@ -77,14 +77,23 @@ def test_no_two_files_name_the_same_device() -> None:
     ("line", "error"),
     [
         ("devices: NVIDIA H100", "devices must be a list of names, not 'NVIDIA H100'"),
+        ("devices: [5]", "devices must be a list of names, not .5."),
         ("speed: 1", "needs exactly"),
+        ("bandwidth: .nan", "bandwidth must be a positive number, not nan"),
+        ("bandwidth: .inf", "bandwidth must be a positive number, not inf"),
+        ("memory: true", "memory must be a positive number, not True"),
+        ("peak: {fp32: 1e12, bf16: -1}", "bf16 must be a positive number, not -1"),
+        ("peak: {fp16: 1e12}", "peak needs fp32"),
+        ("peak: {fp32: 1e12, int8: 1e12}", "and fp16 or bf16"),
+        ("peak: {fp32: 1e12, fp61: 1e12, fp16: 1e12}", "fp61"),
         ("peak: [1", "while parsing"),
     ],
 )
 def test_a_file_that_is_no_hardware_is_named(line: str, error: str, tmp_path: Path) -> None:
     (tmp_path / "conf" / "hardware").mkdir(parents=True)
     text = (HARDWARE / "h100.yaml").read_text(encoding="utf-8")
-    kept = [each for each in text.splitlines() if not each.startswith(line.split(":")[0] + ":")]
+    gone = (line.split(":")[0] + ":", *(["  "] if line.startswith("peak: {") else []))
+    kept = [each for each in text.splitlines() if not each.startswith(gone)]
     (tmp_path / "conf" / "hardware" / "mine.yaml").write_text("\n".join([*kept, line]), encoding="utf-8")
     with pytest.raises(GridError, match=f"mine.yaml: .*{error}"):
         of_device(tmp_path, "NVIDIA H100")

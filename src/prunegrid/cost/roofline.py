@@ -5,9 +5,12 @@ A lower bound, not a prediction: no launch costs, no kernel reaches both peaks.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from math import isfinite
 from typing import Any
 
 from prunegrid.cost.operators import Bits, Operator
+
+KINDS = frozenset({"fp32", "fp16", "bf16", "int8"})
 
 
 @dataclass(frozen=True)
@@ -21,15 +24,22 @@ class Hardware:
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> "Hardware":
-        """Raises ValueError for missing, unknown or non-positive values."""
+        """Raises ValueError for missing, unknown and non-positive values, and where a kind of rate is missing that
+        every model asks for."""
         known = {field.name for field in fields(Hardware)}
         if set(values) != known:
             raise ValueError(f"hardware needs exactly {sorted(known)}, not {sorted(values)}")
+        given = {"bandwidth": values["bandwidth"], "memory": values["memory"], **values["peak"]}
+        for what, rate in given.items():
+            if isinstance(rate, bool) or not (isfinite(float(rate)) and float(rate) > 0):
+                raise ValueError(f"{values['name']}: {what} must be a positive number, not {rate!r}")
+        kinds = set(values["peak"])
+        if not kinds <= KINDS or "fp32" not in kinds or not kinds & {"fp16", "bf16"}:
+            raise ValueError(
+                f"{values['name']}: peak needs fp32, and fp16 or bf16; int8 may be there; not {sorted(kinds)}"
+            )
         peak = {kind: float(rate) for kind, rate in values["peak"].items()}
-        hardware = Hardware(values["name"], float(values["bandwidth"]), float(values["memory"]), peak)
-        if min(hardware.bandwidth, hardware.memory, *peak.values()) <= 0:
-            raise ValueError(f"{hardware.name}: rates and memory must be positive")
-        return hardware
+        return Hardware(values["name"], float(values["bandwidth"]), float(values["memory"]), peak)
 
     def peak_rate(self, bits: Bits) -> float:
         """Operations per second: the INT8 rate if nothing is wider than 8 bits, as in LLM-Viewer."""

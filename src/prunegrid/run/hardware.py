@@ -33,7 +33,7 @@ def _read(file: Path) -> tuple[Hardware, list[str]]:
     try:
         values = dict(yaml.safe_load(file.read_text(encoding="utf-8")))
         names = values.pop("devices", [])
-        if not isinstance(names, list):
+        if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
             raise ValueError(f"devices must be a list of names, not {names!r}")
         return Hardware.from_dict(values), names
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
