@@ -101,6 +101,16 @@ def test_a_new_scorer_costs_no_prediction() -> None:
     assert other.id() != CELL.id()
 
 
+def test_a_methods_own_weights_count_by_their_content() -> None:
+    own = within("reducer", weights="data/p/w.pt", untrained=False)(CELL)
+    here, other = (replace(own, data={**CELL.data, "data/p": md5}) for md5 in ("5" * 32, "6" * 32))
+    assert here.prediction_id() != other.prediction_id()
+    tuned = [replace(c, tuning={"name": "lora", "reducer": c.reducer}) for c in (here, other)]
+    assert tuned[0].adapter_id() != tuned[1].adapter_id()
+    moved = within("reducer", weights="q/w.pt")(replace(here, data={**CELL.data, "q": "5" * 32}))
+    assert moved.prediction_id() == here.prediction_id()
+
+
 @pytest.mark.parametrize(
     "moved",
     [

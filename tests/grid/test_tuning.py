@@ -107,6 +107,13 @@ def test_a_budget_from_another_cell_makes_the_training_wait_for_it(project: Proj
     assert {a["like"] for r in own.rows for a in r["adapters"]} == {None}
 
 
+def test_weights_of_a_method_lie_in_pinned_data(project: Project) -> None:
+    with pytest.raises(GridError, match=r"data.dvc has no out for 'mine/w.pt'"):
+        project.cell(reducer={"c_abstractor": {"weights": "mine/w.pt"}})
+    project.pin({"data/mini/scenes": "a", "data/mini/weights": "b", "mine": "c"})
+    assert project.cell(reducer={"c_abstractor": {"weights": "mine/w.pt"}}).data["mine"] == "c"
+
+
 @pytest.mark.parametrize("name", sorted(f.stem for f in (ROOT / "conf" / "tuning").glob("*.yaml")))
 def test_a_tuning_resolves_where_its_data_are_pinned(project: Project, name: str) -> None:
     if name in ("lora", "full", "projector", "pretrain_projector"):

@@ -43,7 +43,8 @@ def lay(
 ) -> None:
     for cell in load_study(root, "demo").cells:
         if cell.row == row and cell.column == "mini_vqa":
-            made = {"machine": {"name": machine, "threads": 1}, "dtype": dtype, "points": points}
+            made = {"machine": {"name": machine, "threads": 1}, "dtype": dtype, "points": points,
+                    "taken": "2026-01-02T03:04:05+00:00"}  # fmt: skip
             (cell.folder / "latency.json").write_text(json.dumps(made), encoding="utf-8")
 
 
@@ -124,6 +125,10 @@ def test_the_page_shows_it_only_where_it_was_measured(measured: Path, tmp_path: 
     build(tmp_path / "plain", "demo", tmp_path / "plain" / "out")
     assert "Measured speed" not in (tmp_path / "plain" / "out" / "index.html").read_text(encoding="utf-8")
     assert not (tmp_path / "plain" / "out" / "speed.csv").exists()
+
+
+def test_where_and_when_it_was_measured_is_said(measured: Path) -> None:
+    assert "On box, 2026-01-02. " in speed.section(summarise(load_study(measured, "demo")))
 
 
 def test_a_machine_that_no_file_names_is_told_once(measured: Path) -> None:

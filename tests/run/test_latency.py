@@ -14,6 +14,7 @@ from prunegrid.grid.cell import Cell
 from prunegrid.latency import machine
 from prunegrid.run.files import Files
 from prunegrid.run.latency import latency
+from prunegrid.run.latency_commands import BY_HAND
 from prunegrid.run.main import main
 
 from . import lab
@@ -64,12 +65,13 @@ def test_no_prediction_is_touched(project: Project, cell: Cell, made: dict[str, 
 
 
 def test_the_command_takes_a_cells_beginning(project: Project, cell: Cell, capsys: Any) -> None:
-    file = Files.of(project.results, cell).cell / "latency.json"
-    file.unlink(missing_ok=True)
+    file = Files.of(project.results, cell).cell / BY_HAND
+    shown = file.with_name("latency.json")
+    shown.unlink(missing_ok=True)
     words = ["--repeats", "1", "--warmup", "0", "--batch-sizes", "1", "--new-tokens", "2"]
     assert main(["--root", str(project.root), "latency", cell.id()[:-4], *words]) == 0
     made = json.loads(file.read_text(encoding="utf-8"))
-    assert [p["new_tokens"] for p in made["points"]] == [2]
+    assert [p["new_tokens"] for p in made["points"]] == [2] and not shown.exists()
     said = capsys.readouterr().out
     assert (unnamed(made["machine"]["name"]) in said) == (made["points"][0]["roofline"] is None)
 
@@ -83,7 +85,7 @@ def test_a_named_device_has_a_bound_and_no_excuse(project: Project, cell: Cell, 
         assert main(["--root", str(project.root), "latency", cell.id()[:-4], *words]) == 0
     finally:
         file.write_text(before, encoding="utf-8")
-    made = json.loads((Files.of(project.results, cell).cell / "latency.json").read_text(encoding="utf-8"))
+    made = json.loads((Files.of(project.results, cell).cell / BY_HAND).read_text(encoding="utf-8"))
     assert made["points"][0]["roofline"]["prefill"] > 0
     assert "no conf/hardware file" not in capsys.readouterr().out
 

@@ -17,4 +17,4 @@ rule latency:
         points=latency_points,
         device=config["device"],
     shell:
-        "python -m prunegrid latency results/cells/{wildcards.cell}/cell.yaml {params.points} --device {params.device} > {log} 2>&1"
+        "python -m prunegrid latency results/cells/{wildcards.cell}/cell.yaml --name latency.json {params.points} --device {params.device} > {log} 2>&1"

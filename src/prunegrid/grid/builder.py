@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from prunegrid.grid.cell import Cell
+from prunegrid.grid.cell import Cell, weights_of
 from prunegrid.grid.code import constant
 from prunegrid.grid.data import digests
 from prunegrid.grid.errors import GridError
@@ -77,7 +77,7 @@ class Builder:
             decoding=picked["decoding"],
             seed=seed,
             limit=limit,
-            data=digests(self.outs, (model.get("data"), task["data"])),
+            data=digests(self.outs, (model.get("data"), task["data"], weights_of(values))),
             version=version,
         )
         return cell, like

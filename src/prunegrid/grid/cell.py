@@ -22,10 +22,9 @@ def digest(value: Any, length: int = 10) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
-def _without_paths(tuning: Mapping[str, Any]) -> dict[str, Any]:
-    """A tuning, and those before it, without the place of its data: `digest` is their content."""
-    kept = {k: v for k, v in tuning.items() if k != "data"}
-    return {**kept, "after": _without_paths(kept["after"])} if kept.get("after") else kept
+def weights_of(reducer: Mapping[str, Any]) -> str | None:
+    """The file of a method that has weights of its own; None for all others."""
+    return reducer.get("weights") if "untrained" in reducer else None
 
 
 def check_name(part: str, name: object) -> None:
@@ -41,7 +40,7 @@ class Cell:
     """Everything that can change a number is a field; nothing else is.
 
     model, reducer, task, tuning, decoding: the resolved options as plain JSON mappings. `data`: path -> md5 of the outs
-    of data.dvc that model and task read. `limit`: first questions only, so that a trial never overwrites a full run.
+    of data.dvc that model, method and task read. `limit`: first questions only, so that a trial never overwrites a full run.
     `version`: the scorer's. Paths, hardware and worker counts are not here.
     """
 
@@ -67,13 +66,25 @@ class Cell:
                 model[key] = self._content(model[key])
         return {
             "model": model,
-            "reducer": dict(self.reducer),
+            "reducer": self._pinned(self.reducer),
             "task": {**self.task, "data": self._content(self.task["data"])},
-            "tuning": _without_paths(self.tuning),
+            "tuning": self._without_paths(self.tuning),
             "decoding": dict(self.decoding),
             "seed": self.seed,
             "limit": self.limit,
         }
+
+    def _without_paths(self, tuning: Mapping[str, Any]) -> dict[str, Any]:
+        """A tuning, and those before it, without the place of its data: `digest` is their content."""
+        kept = {k: v for k, v in tuning.items() if k != "data"}
+        if kept.get("reducer"):
+            kept["reducer"] = self._pinned(kept["reducer"])
+        return {**kept, "after": self._without_paths(kept["after"])} if kept.get("after") else kept
+
+    def _pinned(self, reducer: Mapping[str, Any]) -> dict[str, Any]:
+        """A reducer with the content of the file of its weights, if it has one."""
+        file = weights_of(reducer)
+        return {**reducer, "weights": self._content(file)} if file else dict(reducer)
 
     def _content(self, path: str) -> str:
         """The md5 of the out that holds `path`, and the place inside it; a path in no out (a hub name) as it is."""

@@ -10,7 +10,7 @@ from prunegrid.grid.code import accepted, check_module, code_hash, module_of
 from prunegrid.grid.data import digests
 from prunegrid.grid.errors import GridError
 
-TUNE = "prunegrid.tune.loop"
+TUNE = ("prunegrid.tune.loop", "prunegrid.run.weights", "prunegrid.run.tower")  # what trains, and on what
 
 Pick = Callable[[str, Any], dict[str, Any]]  # (group, choice) -> its resolved values
 
@@ -65,7 +65,7 @@ def resolve(
 
 def code_of(reducer: Mapping[str, Any]) -> str:
     """Hash of the code that a training with this reducer runs."""
-    return code_hash([TUNE, module_of(reducer["_target_"])])
+    return code_hash([*TUNE, module_of(reducer["_target_"])])
 
 
 def _check_owner(trained: Mapping[str, Any], evaluated: Mapping[str, Any], where: str) -> None:

@@ -147,6 +147,8 @@ def section(summary: Summary) -> str:
     if not found:
         return ""
     machines = dict.fromkeys(s.machine for s in found)
+    days = sorted({day for s in found if (day := s.field.cells[0].latency.get("taken", "")[:10])})
+    when = f", {' to '.join(dict.fromkeys((days[0], days[-1])))}" if days else ""
     bounded = {s.machine for s in found if s.point.get("roofline")}
     rows = table(found)
     head = "".join(f"<th>{escape(text)}</th>" for text in rows[0])
@@ -155,7 +157,7 @@ def section(summary: Summary) -> str:
         for row in rows[1:]
     )
     return (
-        f'<h2>Measured speed</h2><p class="soft">On {escape(", ".join(machines))}. {escape(NOTE)}</p>\n'
+        f'<h2>Measured speed</h2><p class="soft">On {escape(", ".join(machines))}{when}. {escape(NOTE)}</p>\n'
         + "".join(
             f'<p class="soft">{escape(unnamed(name))}</p>\n' for name in machines if name not in bounded
         )

@@ -29,9 +29,11 @@ def latency(
     root: Path,
     settings: Mapping[str, Any],
     device: str = "auto",
+    name: str = "latency.json",
 ) -> dict[str, Any]:
-    """Write the cell's latency.json, and return it: one entry per (batch size, new tokens).
+    """Write the file `name` of the cell's folder, and return it: one entry per (batch size, new tokens).
 
+    latency.json is the rule's, measured as its study says; it stands on the page.
     settings: batch_sizes, new_tokens (lists), repeats, warmup. The questions are the task's own, taken in turn.
     """
     from prunegrid.latency import kernels, machine, measure
@@ -71,7 +73,7 @@ def latency(
         "taken": datetime.now(UTC).isoformat(timespec="seconds"),
         "points": entries,
     }
-    write_json(Files.of(results, cell).cell / "latency.json", made)
+    write_json(Files.of(results, cell).cell / name, made)
     return made
 
 

@@ -10,6 +10,7 @@ from prunegrid.run.arguments import at_least, whole, wholes
 from prunegrid.run.files import read_cell
 from prunegrid.run.named import cell_file
 
+BY_HAND = "latency_by_hand.json"  # not what a study's page shows, nor what its rule would take for done
 SHOWN = ("preprocess", "vision", "reducer", "projector", "prefill", "step", "first", "total")
 
 
@@ -22,6 +23,9 @@ def add(commands: Any) -> None:
     command.add_argument("--repeats", type=whole, default=50)
     command.add_argument("--warmup", type=at_least(0), default=5)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
+    command.add_argument(
+        "--name", default=BY_HAND, help=f"file written in the cell's folder (default: {BY_HAND})"
+    )
     command.set_defaults(run=_latency)
 
 
@@ -30,7 +34,8 @@ def _latency(arguments: argparse.Namespace) -> None:
 
     path = cell_file(arguments.results, arguments.cell)
     settings = {k: getattr(arguments, k) for k in ("batch_sizes", "new_tokens", "repeats", "warmup")}
-    made = latency(read_cell(path), arguments.results, arguments.root, settings, arguments.device)
+    cell, name = read_cell(path), arguments.name
+    made = latency(cell, arguments.results, arguments.root, settings, arguments.device, name)
     print(
         f"{'batch':>5} {'new':>4} {'tokens':>7}  "
         + "".join(f"{name:>11}" for name in SHOWN)
@@ -42,4 +47,4 @@ def _latency(arguments: argparse.Namespace) -> None:
         print(head + "".join(f"{value:>11.2f}" for value in medians))
     if all(point["roofline"] is None for point in made["points"]):
         print(unnamed(made["machine"]["name"]))
-    print(f"{path.with_name('latency.json')}: on {made['machine']['name']}, {made['dtype']}")
+    print(f"{path.with_name(name)}: on {made['machine']['name']}, {made['dtype']}")

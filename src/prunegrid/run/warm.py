@@ -96,8 +96,12 @@ def _status(code: int) -> int:
 
 
 def fixed(environment: Mapping[str, str]) -> dict[str, str]:
-    """The settings that count while importing."""
-    return {name: value for name, value in environment.items() if name.startswith(IMPORTED)}
+    """The settings that count while importing; the number of threads can be set afterwards."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(IMPORTED) and not name.endswith("_NUM_THREADS")
+    }
 
 
 def identity() -> list[Any]:

@@ -42,12 +42,11 @@ def main(listener: socket.socket) -> None:
 
 
 def _imports() -> None:
-    import peft  # noqa: F401
     from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration  # noqa: F401
 
     from prunegrid.run import predict, tune  # noqa: F401
     from prunegrid.run.main import parser
-    from prunegrid.tune import loop  # noqa: F401
+    from prunegrid.tune import adapters, loop, parts  # noqa: F401
 
     parser(stages_alone=True)
 
