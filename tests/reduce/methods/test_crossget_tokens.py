@@ -34,15 +34,17 @@ def test_the_vectors_start_at_zero_one_per_layer() -> None:
 
 @pytest.mark.usefixtures("no_grad")
 @pytest.mark.parametrize("keep", [7, 10, 13, 16])
-def test_the_towers_equal_plain_algebra(model: Any, keep: int) -> None:
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_the_towers_equal_plain_algebra(model: Any, keep: int, batch: int) -> None:
     """Sizes 1 + patches + 1; each layer: the vector, attention with log sizes, the reference's matching, the MLP."""
-    inputs, reducer = lab.batch(), CrossGETTokens(keep, untrained=True)
+    inputs = {1: lab.one(lab.batch(), 1), 2: lab.batch(), 4: lab.batch((3, 7, 5, 2), 3, (2, 1, 4, 3))}[batch]
+    reducer = CrossGETTokens(keep, untrained=True)
     vlm = filled(model, reducer)
     out, trace = vlm.forward(inputs, inputs["input_ids"])
     counts = reducer.matching.counts(vlm.host.shape)
-    assert trace.vision == [[n + 2 for n in (16, *counts)]] * 2 and trace.projector == [keep + 1] * 2
+    assert trace.vision == [[n + 2 for n in (16, *counts)]] * batch and trace.projector == [keep + 1] * batch
     image, text = [], []
-    for b in range(2):
+    for b in range(batch):
         last, *tokens = towers(model, vlm, inputs, b)
         lab.close(out.logits[b, -1], last)
         for all_of_them, mine in zip((image, text), tokens, strict=True):

@@ -72,12 +72,19 @@ def batches(patches: int) -> list[list[inputs.Image]]:
     return [images[::2], images[1::2]]
 
 
+def sizes(patches: int) -> list[list[inputs.Image]]:
+    """All of them, one alone, four at once, and the others."""
+    few, many = batches(patches)
+    images = [*few, *many]
+    return [images[-1:], images[:4], images[4:-1]]
+
+
 @pytest.mark.parametrize("patches", [144, 256, 576])
 @pytest.mark.parametrize("order", ["score", "raster"])
 @pytest.mark.parametrize("k", [5, 10, 20, 32])
 def test_released_equals_the_loop(patches: int, order: str, k: int) -> None:
     name = {"score": "descending", "raster": "raster"}[order]
-    for images in batches(patches):
+    for images in sizes(patches):
         want = [prumerge.prumerge(i.x, i.keys, i.a, k=k, order=name) for i in images]  # type: ignore[arg-type]
         check(PruMerge(k=k, order=order), images, want)  # type: ignore[arg-type]
 
@@ -150,7 +157,7 @@ def test_plus_fixed_equals_the_loop_duplicates_included(keep: float) -> None:
 
 @pytest.mark.parametrize("patches", [144, 256, 576])
 def test_plus_adaptive_equals_the_loop(patches: int) -> None:
-    for images in batches(patches):
+    for images in sizes(patches):
         want = [prumerge.prumerge_plus_adaptive(i.x, i.keys, i.a, k=9) for i in images]
         check(PruMergePlus(sampling="adaptive", k=9), images, want)
 
