@@ -70,6 +70,22 @@ def test_each_is_run_by_the_profile_with_the_limit(several: Project, runs: list[
     assert all(command[command.index("--profile") + 1] == "slurm" for command in runs)
 
 
+def test_further_settings_are_handed_on(several: Project, runs: list[list[str]]) -> None:
+    words = [
+        "studies",
+        "small",
+        "--run",
+        "slurm",
+        "--limit",
+        "8",
+        "--config",
+        "judge=here",
+        "mlflow=http://box:5000",
+    ]
+    assert main(["--root", str(several.root), *words]) == 0
+    assert runs[0][-5:] == ["--config", "study=small", "limit=8", "judge=here", "mlflow=http://box:5000"]
+
+
 def test_one_that_fails_stops_no_other_and_is_named(
     several: Project, runs: list[list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,13 @@ def add(commands: Any) -> None:
         "--run", dest="profile", metavar="PROFILE", help="run them by this Snakemake profile"
     )
     studies.add_argument("--limit", type=int, help="first questions of each task only")
+    studies.add_argument(
+        "--config",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="further settings of workflow/config.yaml",
+    )
     studies.set_defaults(run=_studies)
 
 
@@ -62,7 +69,8 @@ def _models(study: Study) -> Iterator[str]:
 
 def _run(names: Sequence[str], arguments: argparse.Namespace) -> int:
     """Every study, also behind one that failed. 1 if any failed."""
-    limit = [] if arguments.limit is None else [f"limit={arguments.limit}"]
+    settings = [] if arguments.limit is None else [f"limit={arguments.limit}"]
+    settings += arguments.config
     snakemake = [
         sys.executable, "-m", "snakemake", "--directory", str(arguments.root), "--snakefile",
         str(arguments.root / "Snakefile"), "--profile", arguments.profile, "--config",
@@ -70,7 +78,7 @@ def _run(names: Sequence[str], arguments: argparse.Namespace) -> int:
     failed, started = [], time.monotonic()
     for number, name in enumerate(names, 1):
         before = time.monotonic()
-        code = subprocess.run([*snakemake, f"study={name}", *limit], check=False).returncode
+        code = subprocess.run([*snakemake, f"study={name}", *settings], check=False).returncode
         failed += [name] if code else []
         said = f"FAILED ({code})" if code else "done"
         print(f"{number} of {len(names)}  {name}: {said}, {_minutes(before)}", flush=True)
