@@ -62,12 +62,13 @@ def resample(x: Tensor, w: Weights, side: int, heads: int) -> Tensor:
     seen = [norm(t, w["ln_kv.weight"], w["ln_kv.bias"]) for t in x]
     w_q, w_k, w_v = w["attn.in_proj_weight"].chunk(3)
     b_q, b_k, b_v = w["attn.in_proj_bias"].chunk(3)
+    places, theirs = ([p.to(x.dtype) for p in table] for table in (places, theirs))
     keys = [w_k @ (t + p) + b_k for t, p in zip(seen, theirs, strict=True)]
     values = [w_v @ t + b_v for t in seen]
     made = []
     for token, place in zip(w["query"], places, strict=True):
         q = w_q @ (norm(token, w["ln_q.weight"], w["ln_q.bias"]) + place) + b_q
-        mixed = torch.zeros(width)
+        mixed = torch.zeros(width, dtype=x.dtype)
         for h in range(heads):
             cut = slice(h * width // heads, (h + 1) * width // heads)
             logits = torch.stack([(q[cut] * k[cut]).sum() for k in keys]) * (width // heads) ** -0.5

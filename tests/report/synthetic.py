@@ -123,7 +123,8 @@ def write_cell(root: Path, cell: Mapping[str, Any], *, samples: int = 24, shift:
     share = 0.2 + 0.8 * tokens["mean"] / PATCHES
     parts = {"vision": 2e8, "reducer": 0.0, "projector": 1e6, "llm_prefill": 9e8 * share, "llm_decode": 1e7}
     flops = {**parts, "total": sum(parts.values())}
-    cost = {"tokens": tokens, "equivalent_tokens": tokens["mean"], "flops": flops, "relative_flops": share}
+    cost = {"tokens": tokens, "equivalent_tokens": tokens["mean"], "flops": flops, "relative_flops": share,
+            "relative_kv": (tokens["mean"] + 22) / (PATCHES + 22)}  # fmt: skip
     dump(folder / "cost.json", cost)
 
 

@@ -97,7 +97,8 @@ def test_markdown_tables_are_rectangular(root: Path) -> None:
     synthetic.write_study(root, failed=[TOPK])
     rows = [line for line in markdown(summary(root)).splitlines() if line.startswith("|")]
     tables = [[r.count("|") for r in rows[:8]], [r.count("|") for r in rows[8:]]]
-    assert [set(t) for t in tables] == [{6}, {4}]
+    assert [set(t) for t in tables] == [{7}, {4}]
+    assert rows[0].split("|")[-4:-1] == [" tokens ", " FLOPs ", " KV "]
     assert "failed" in next(r for r in rows if r.startswith("| topk_cls"))
 
 

@@ -112,7 +112,7 @@ def test_full_tokens_cost_exactly_themselves(project: Project, three: list[Cell]
     cost(three[1], project.results, project.root)
     found = read(files.cell / "cost.json")
     assert found["tokens"] == {"mean": 16, "min": 16, "max": 16, "projected": 16}
-    assert found["relative_flops"] == pytest.approx(1)
+    assert found["relative_flops"] == pytest.approx(1) == found["relative_kv"]
     assert found["equivalent_tokens"] == pytest.approx(16)
 
 
@@ -125,6 +125,11 @@ def test_the_cost_of_fewer_tokens(project: Project, three: list[Cell]) -> None:
     found, top = read(files.cell / "cost.json"), read(whole.cell / "cost.json")
     assert found["tokens"] == {"mean": 5, "min": 4, "max": 6, "projected": 5}
     assert found["equivalent_tokens"] == pytest.approx(5)
+    cached = [sum(map(sum, (row["cache"] for row in lines(f)))) for f in (files, whole)]
+    assert found["relative_kv"] == pytest.approx(cached[0] / cached[1]) and cached[0] < cached[1]
+    assert (
+        found["kv_bytes"] == cached[0] / len(lines(files)) * 2 * 32 * 4
+    )  # keys and values, width, bytes of fp32
     assert found["flops"]["vision"] == top["flops"]["vision"]
     assert found["flops"]["projector"] == pytest.approx(top["flops"]["projector"] * 5 / 16)
     assert found["flops"]["total"] == pytest.approx(
@@ -133,10 +138,13 @@ def test_the_cost_of_fewer_tokens(project: Project, three: list[Cell]) -> None:
     assert found["relative_flops"] == pytest.approx(found["flops"]["total"] / top["flops"]["total"])
 
 
+def lines(files: Files) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in files.trace.open(encoding="utf-8")]
+
+
 def stated(files: Files, own: Callable[[int], float | None]) -> None:
     """Row n of the trace with the reducer's own FLOPs."""
-    rows = [json.loads(line) for line in files.trace.open(encoding="utf-8")]
-    write_jsonl(files.trace, [{**row, "reducer_flops": own(n)} for n, row in enumerate(rows)])
+    write_jsonl(files.trace, [{**row, "reducer_flops": own(n)} for n, row in enumerate(lines(files))])
 
 
 def test_what_a_reducer_computes_itself_is_in_the_total(project: Project, three: list[Cell]) -> None:

@@ -124,6 +124,8 @@ def _cost_lines(field: Field) -> list[str]:
         share = "" if field.relative_flops is None else f" ({100 * field.relative_flops:.0f} %)"
         more = ", the method's own not counted" if field.uncounted else ""
         lines.append(f"{words.flops(field.flops)}FLOPs{share}{more}")
+    if field.relative_kv is not None:
+        lines.append(f"KV cache {100 * field.relative_kv:.0f} %")
     if seeds := words.seeds(field):
         sd = "" if field.seed_sd is None else f", sd {field.seed_sd:.{field.digits}f}"
         lines.append(f'<span class="{field.state}">{seeds}{sd}</span>')

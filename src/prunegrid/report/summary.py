@@ -44,6 +44,7 @@ class Field:
     equivalent: float | None = None
     flops: float | None = None
     relative_flops: float | None = None
+    relative_kv: float | None = None
     uncounted: bool = False  # `flops` of a cell leave the reducer's own arithmetic out
     published: float | None = None
 
@@ -145,6 +146,7 @@ def _measured(empty: Field, done: Sequence[Cell]) -> Field:
         equivalent=_mean(number(cell.cost.get("equivalent_tokens")) for cell in done),
         flops=_mean(number((cell.cost.get("flops") or {}).get("total")) for cell in done),
         relative_flops=_mean(number(cell.cost.get("relative_flops")) for cell in done),
+        relative_kv=_mean(number(cell.cost.get("relative_kv")) for cell in done),
         uncounted=any(uncounted(cell.cost.get("flops")) for cell in done),
     )
 

@@ -76,9 +76,9 @@ def _column(summary: Summary, column: str) -> list[str]:
 
 def _cost_column(summary: Summary) -> list[str]:
     rows = [summary.of_row(row) for row in summary.rows]
-    pairs = [("tokens", "FLOPs"), *((words.tokens(fields), words.relative_flops(fields)) for fields in rows)]
-    left, right = (max(len(pair[i]) for pair in pairs) for i in (0, 1))
-    return [f"{tokens.rjust(left)}  {flops.rjust(right)}" for tokens, flops in pairs]
+    lines = [texts[:2] for texts in (words.COSTS, *map(words.costs, rows))]  # a terminal is narrow
+    wide = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
+    return ["  ".join(text.rjust(n) for text, n in zip(line, wide, strict=True)) for line in lines]
 
 
 # ---- Markdown ----------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ def markdown(summary: Summary) -> str:
     parts += ["### Score", sheet.markdown_table(_score_table(summary))]
     parts += ["### Difference to full tokens", sheet.markdown_table(_delta_table(summary))]
     parts += [sheet.markdown(said) for said in (published.sheet(summary), cost_table.sheet(study)) if said]
-    parts += [words.LEGEND.replace("*", "\\*")]
+    parts += [f"{words.LEGEND} {words.KV}".replace("*", "\\*")]
     parts += [words.MINI] if any(map(is_mini, study.models)) else []
     parts += mixed(study)
     return "\n\n".join(parts) + "\n"
@@ -112,13 +112,13 @@ def _delta_table(summary: Summary) -> list[list[str]]:
 
 def _grid(summary: Summary, write: Callable[[Field], str], cost: bool) -> list[list[str]]:
     """The head, then a line per row."""
-    head = ["method", *summary.columns, *(["tokens", "FLOPs"] if cost else [])]
+    head = ["method", *summary.columns, *(words.COSTS if cost else ())]
     lines = [head]
     for row in summary.rows:
         fields = [summary.fields.get((row, column)) for column in summary.columns]
         texts = ["" if field is None else write(field) for field in fields]
         own = summary.of_row(row)
-        lines.append([row, *texts, *([words.tokens(own), words.relative_flops(own)] if cost else [])])
+        lines.append([row, *texts, *(words.costs(own) if cost else ())])
     return lines
 
 
@@ -128,7 +128,12 @@ def _grid(summary: Summary, write: Callable[[Field], str], cost: bool) -> list[l
 def latex(summary: Summary) -> str:
     """Scores with tokens and FLOPs, differences, what the paper printed, and the computed cost table."""
     study = summary.study
-    notes = [words.LEGEND, *([words.MINI] if any(map(is_mini, study.models)) else []), *mixed(study)]
+    notes = [
+        words.LEGEND,
+        words.KV,
+        *([words.MINI] if any(map(is_mini, study.models)) else []),
+        *mixed(study),
+    ]
     head = f"{study.title} ({', '.join(study.models)}, {study.progress})"
     scores, deltas = _score_table(summary), _delta_table(summary)
     made = [
@@ -179,6 +184,7 @@ def _line(field: Field) -> dict[str, object]:
         "equivalent_tokens": field.equivalent,
         "flops": field.flops,
         "relative_flops": field.relative_flops,
+        "relative_kv": field.relative_kv,
         "reducer_flops_counted": "" if field.flops is None else str(not field.uncounted).lower(),
         "published": field.published,
         "cells": " ".join(cell.id for cell in field.cells),

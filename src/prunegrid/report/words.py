@@ -8,6 +8,7 @@ from prunegrid.report.cell import Estimate
 from prunegrid.report.summary import Field
 
 NOTHING = "–"
+COSTS = ("tokens", "FLOPs", "KV")
 UNCOUNTED = "+"  # behind FLOPs that leave the reducer's own out
 
 LEGEND = (
@@ -17,6 +18,7 @@ LEGEND = (
     "sample, in percent of full tokens, with the method's own arithmetic; + = without it: it was not counted. "
     "Fields with several seeds show their mean; its interval has the seeds' variance in it."
 )
+KV = "KV: the cache when an answer ends, in percent of full tokens."
 MINI = (
     "mini: real measurements of the small model that this project trains itself. They are not comparable "
     "with any published number."
@@ -86,13 +88,21 @@ def tokens(fields: Sequence[Field]) -> str:
     return _span([f.tokens[0] for f in fields if f.tokens])
 
 
+def costs(fields: Sequence[Field]) -> tuple[str, str, str]:
+    """What a row costs, under the heads COSTS."""
+    return tokens(fields), relative_flops(fields), _percent([f.relative_kv for f in fields])
+
+
 def relative_flops(fields: Sequence[Field]) -> str:
     """`12.3 %` of the full-token run, or the range over the benchmarks."""
-    percent = [100 * f.relative_flops for f in fields if f.relative_flops is not None]
+    text = _percent([f.relative_flops for f in fields])
+    return text + (UNCOUNTED if text != NOTHING and any(f.uncounted for f in fields) else "")
+
+
+def _percent(shares: Sequence[float | None]) -> str:
+    percent = [100 * share for share in shares if share is not None]
     text = _span(percent, digits=0 if min(percent, default=0) >= 10 else 1)
-    if text == NOTHING:
-        return text
-    return f"{text} %" + (UNCOUNTED if any(f.uncounted for f in fields) else "")
+    return text if text == NOTHING else f"{text} %"
 
 
 def flops(value: float | None) -> str:

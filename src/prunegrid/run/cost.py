@@ -15,11 +15,12 @@ from prunegrid.shape import ModelShape
 
 CONVENTION = "exact"
 PARTS = ("vision", "projector", "prefill", "decode")
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 def cost(cell: Cell, results: Path, root: Path, code: str = "unknown") -> None:
-    """Write cost.json of a cell: visual tokens entering the LLM, equivalent tokens, mean FLOPs per sample by part; and
-    kept.json, which tokens these are.
+    """Write cost.json of a cell: visual tokens entering the LLM, equivalent tokens, mean FLOPs per sample by part, bytes
+    of its KV cache when its answer ends, at the model's dtype; and kept.json, which tokens these are.
 
     FLOPs count the ViT layers that LLaVA needs (transformers runs the unused last ones too) and the reducer's own work
     as the trace has it; null where the method does not state it, or an older prediction did not ask: then the total is
@@ -33,6 +34,8 @@ def cost(cell: Cell, results: Path, root: Path, code: str = "unknown") -> None:
     own = reducer_flops(rows)
     total = sum(parts.values()) + (own or 0)
     visual = [entering(row) for row in rows]
+    full = _full(rows, shape)
+    per_token = 2 * shape.llm.kv_heads * shape.llm.head_dim * BYTES[cell.model["dtype"]]
     made: dict[str, Any] = {
         "convention": CONVENTION,
         "tokens": {
@@ -50,7 +53,9 @@ def cost(cell: Cell, results: Path, root: Path, code: str = "unknown") -> None:
             "llm_decode": parts["decode"],
             "total": total,
         },
-        "relative_flops": _relative(rows, shape, total),
+        "relative_flops": total / (_flops(full, shape) / len(rows)),
+        "kv_bytes": _cached(schedule) * per_token / len(rows),
+        "relative_kv": _cached(schedule) / _cached(full),
         "trace_hash": file_hash(files.trace),
         "code": code,
     }
@@ -90,8 +95,8 @@ def _equivalent(shape: ModelShape, row: Mapping[str, Any]) -> float:
     return equivalent_tokens(shape, row["prompt"], CONVENTION) - text
 
 
-def _relative(rows: list[dict[str, Any]], shape: ModelShape, total: float) -> float:
-    """Share of the FLOPs that the same prompts and answer lengths take with all tokens."""
+def _full(rows: list[dict[str, Any]], shape: ModelShape) -> TokenSchedule:
+    """The same prompts and answer lengths with all tokens."""
     full = [
         {
             "vision": [shape.vision.tokens] * shape.vision.layers,
@@ -101,5 +106,13 @@ def _relative(rows: list[dict[str, Any]], shape: ModelShape, total: float) -> fl
         }
         for row in rows
     ]
-    schedule = schedule_of(full, shape)
-    return total / (sum(flops(shape, schedule, CONVENTION, part) for part in PARTS) / len(rows))
+    return schedule_of(full, shape)
+
+
+def _flops(schedule: TokenSchedule, shape: ModelShape) -> float:
+    return sum(flops(shape, schedule, CONVENTION, part) for part in PARTS)
+
+
+def _cached(schedule: TokenSchedule) -> int:
+    """Tokens in the caches of all layers and samples when the answers end."""
+    return sum(map(sum, schedule.cache))

@@ -76,7 +76,9 @@ def cell_metrics(cell: Cell) -> dict[str, float]:
         found |= _three(f"kept/{name}", known)
     cost = cell.cost
     found |= {f"tokens_{key}": value for key, value in (cost.get("tokens") or {}).items()}
-    found |= {key: cost.get(key) for key in ("equivalent_tokens", "relative_flops")}
+    found |= {
+        key: cost.get(key) for key in ("equivalent_tokens", "relative_flops", "kv_bytes", "relative_kv")
+    }
     found |= {f"flops/{part}": value for part, value in (cost.get("flops") or {}).items()}
     for point in cell.latency.get("points") or []:
         times = {phase: 1000 * v["median"] for phase, v in point["seconds"].items() if _timed(v)}
