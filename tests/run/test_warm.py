@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 
 from grid.project import Project
-from prunegrid.run import warm, warm_forks
+from prunegrid.run import warm_forks
 from prunegrid.run.files import Files
 from prunegrid.run.main import main
+from prunegrid.run.stages import WARM
 
 from . import lab
 from .test_killed import ENOUGH, OPTION, SLOW, partial_rows
 
-HOLD = f"import os, sys; print(os.environ[{warm.WARM!r}], flush=True); sys.stdin.read()"
+HOLD = f"import os, sys; print(os.environ[{WARM!r}], flush=True); sys.stdin.read()"
 HERE = Path(__file__).parents[2]
 
 
@@ -30,7 +31,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
     """The environment of a command that runs beside a warm process, which knows a slow method."""
     folder = tmp_path_factory.mktemp("packages")
     (folder / "dawdling.py").write_text(SLOW, encoding="utf-8")
-    cold = {name: value for name, value in os.environ.items() if name not in (warm.WARM, "SLURM_JOB_ID")}
+    cold = {name: value for name, value in os.environ.items() if name not in (WARM, "SLURM_JOB_ID")}
     cold |= {
         "PYTHONPATH": os.pathsep.join((str(folder), str(HERE / "src"), cold.get("PYTHONPATH", ""))),
         "PRUNEGRID_PACKAGES": "dawdling",
@@ -41,7 +42,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=cold, stdin=pipe, stdout=pipe, text=True) as held:
         assert held.stdout is not None
-        yield {**cold, warm.WARM: held.stdout.readline().strip()}
+        yield {**cold, WARM: held.stdout.readline().strip()}
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_what_was_imported_under_other_settings_is_not_forked(
 def test_a_slurm_job_and_a_socket_that_is_gone_run_alone(
     slow: Files, project: Project, settings: dict[str, str], tmp_path: Path
 ) -> None:
-    for more in ({"SLURM_JOB_ID": "7"}, {warm.WARM: str(tmp_path / "gone")}):
+    for more in ({"SLURM_JOB_ID": "7"}, {WARM: str(tmp_path / "gone")}):
         job = start(project, slow, settings, **more)
         _, said = job.communicate(timeout=ENOUGH)
         assert job.returncode == 0 and "not forked" not in said

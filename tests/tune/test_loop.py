@@ -101,44 +101,6 @@ def test_a_state_of_something_else_is_set_aside(lab: Lab, tmp_path: Path) -> Non
     assert [p.name for p in tmp_path.glob("*.old")] == ["state.2.old"]
 
 
-def test_one_process_at_a_time_and_nothing_is_left_of_a_save_that_was_killed(tmp_path: Path) -> None:
-    state = State(tmp_path, "f")
-    (tmp_path / "state.1.tmp").write_bytes(b"half")
-    with state.alone():
-        assert not list(tmp_path.glob("*.tmp"))
-        with (
-            pytest.raises(TuneError, match="another process is at this training"),
-            State(tmp_path, "f").alone(),
-        ):
-            pass
-    with state.alone():
-        pass
-
-
-def test_a_full_disk_is_named_and_leaves_the_save_before(
-    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tuner, state = lab.tuner(Watch(), steps=2), State(tmp_path, "f")
-    state.save(1, 1.0, tuner.weights, tuner.optimiser)
-    before = state.file.read_bytes()
-
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(TuneError, match=r"state.pt could not be written .*No space left"):
-        state.save(2, 2.0, tuner.weights, tuner.optimiser)
-    assert state.file.read_bytes() == before and not list(tmp_path.glob("*.tmp"))
-
-
-def test_a_state_of_another_kind_is_named(lab: Lab, tmp_path: Path) -> None:
-    state = State(tmp_path, "f")
-    torch.save({"a": 1}, state.file)
-    tuner = lab.tuner(Watch(), steps=2)
-    with pytest.raises(TuneError, match=r"cannot be read .* delete it"):
-        state.resume(tuner.weights, tuner.optimiser, "cpu")
-
-
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM])
 def test_a_signal_asks_and_does_not_kill(number: signal.Signals) -> None:
     before = signal.getsignal(number)

@@ -7,14 +7,15 @@
 Published cost tables beside our own figures: prunegrid.cost.tables.
 """
 
-from prunegrid.cost.count import CONVENTIONS, Cost, cost, count, flops
+from prunegrid.cost.count import CONVENTIONS, Cost, cost, count, flops, kv_bytes
 from prunegrid.cost.equivalent import equivalent_tokens, mean_tokens
-from prunegrid.cost.operators import STAGES, Bits, Operator
+from prunegrid.cost.operators import BITS, STAGES, Bits, Operator
 from prunegrid.cost.roofline import Hardware
 from prunegrid.cost.schedule import TokenSchedule, staircase
 from prunegrid.cost.trace import cost_of_trace
 
 __all__ = [
+    "BITS",
     "CONVENTIONS",
     "STAGES",
     "Bits",
@@ -27,6 +28,7 @@ __all__ = [
     "count",
     "equivalent_tokens",
     "flops",
+    "kv_bytes",
     "mean_tokens",
     "staircase",
 ]

@@ -124,6 +124,10 @@ def cost(
     operators = count(shape, schedule, convention, bits)
     if reducer_flops:
         operators.append(Operator("reducer", "reducer", reducer_flops))
-    cached = sum(sum(row) for row in schedule.cache)
-    kv_bytes = 2 * cached * shape.llm.kv_heads * shape.llm.head_dim * bits.kv / 8
-    return Cost(convention, bits, hardware, tuple(operators), kv_bytes)
+    return Cost(convention, bits, hardware, tuple(operators), kv_bytes(shape, schedule, bits))
+
+
+def kv_bytes(shape: ModelShape, schedule: TokenSchedule, bits: Bits) -> float:
+    """Keys and values in the caches of all layers and samples when the answers end."""
+    cached = sum(map(sum, schedule.cache))
+    return 2 * cached * shape.llm.kv_heads * shape.llm.head_dim * bits.kv / 8

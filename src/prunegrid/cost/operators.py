@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+BITS = {"float32": 32, "float16": 16, "bfloat16": 16}  # of a number of each dtype
 STAGES = ("vision", "reducer", "projector", "prefill", "decode")
 
 

@@ -50,11 +50,7 @@ def packages() -> tuple[str, ...]:
 def check_target(target: object, where: str, source: Path = SOURCE) -> None:
     """Raise GridError unless `target` names a class in a module of an allowed package."""
     module, _, name = str(target).rpartition(".")
-    if module.split(".")[0] not in packages():
-        raise GridError(
-            f"{where}: _target_ {target!r} is outside {', '.join(packages())}; "
-            f"list its package in ${ALLOWED} to allow it"
-        )
+    _check_package(module, f"{where}: _target_ {target!r}")
     file = _file(module, source)
     body = ast.parse(file.read_text(encoding="utf-8")).body if file.exists() else []
     classes = [node.name for node in body if isinstance(node, ast.ClassDef)]
@@ -65,13 +61,16 @@ def check_target(target: object, where: str, source: Path = SOURCE) -> None:
 
 def check_module(module: object, where: str, source: Path = SOURCE) -> None:
     """Raise GridError unless `module` is one of an allowed package: of no other would a change be noticed."""
-    if str(module).split(".")[0] not in packages():
-        raise GridError(
-            f"{where}: module {module!r} is outside {', '.join(packages())}; "
-            f"list its package in ${ALLOWED} to allow it"
-        )
+    _check_package(str(module), f"{where}: module {module!r}")
     if not _exists(str(module), source):
         raise GridError(f"{where}: module {module!r} does not exist: {_file(str(module), source)} is no file")
+
+
+def _check_package(module: str, what: str) -> None:
+    if module.split(".")[0] not in packages():
+        raise GridError(
+            f"{what} is outside {', '.join(packages())}; list its package in ${ALLOWED} to allow it"
+        )
 
 
 def module_of(target: str) -> str:

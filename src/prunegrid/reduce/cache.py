@@ -228,7 +228,5 @@ class CacheSide:
                 after = torch.stack(self._lengths[layer], 1).tolist()  # [B, steps]
                 lengths.append([round(steps[n - 1]) for steps, n in zip(after, new, strict=True)])
             else:
-                lengths.append(
-                    [held + n - 1 for held, n in zip(rows.valid.sum(1).tolist(), new, strict=True)]
-                )
+                lengths.append([held + n - 1 for held, n in zip(rows.held, new, strict=True)])
         return lengths

@@ -223,8 +223,8 @@ class LanguageSide:
 
     def finish(self, trace: Trace, patches: int) -> None:
         """Write the language side into the trace; `trace.new_tokens` must be known. `patches` of the grid."""
-        trace.prompt = _transpose([r.valid.sum(1).tolist() for r in self.rows])
-        trace.visual = _transpose([(r.valid & r.visual).sum(1).tolist() for r in self.rows])
+        trace.prompt = _transpose([r.held for r in self.rows])
+        trace.visual = _transpose([r.seen for r in self.rows])
         trace.cache = _transpose(self.cache.lengths(trace.new_tokens)) if trace.new_tokens else []
         if self.cache.cut:
             trace.held = _transpose(self.cache.lengths([1] * len(trace.prompt)))
@@ -241,5 +241,5 @@ class LanguageSide:
         trace.note(self._notes | self.cache.notes, self._words() if self._words else ())
 
 
-def _transpose(columns: list[list[int]]) -> list[list[int]]:
+def _transpose(columns: Sequence[Sequence[int]]) -> list[list[int]]:
     return [list(row) for row in zip(*columns, strict=True)]

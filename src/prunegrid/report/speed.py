@@ -29,6 +29,7 @@ class Speed:
 
     row: str
     conditions: tuple[Any, ...]  # machine, dtype, threads: what differs in them is not compared
+    day: str  # on which it was measured; "" where that was not said
     field: Field
     point: Mapping[str, Any]
     base: Mapping[str, Any] | None
@@ -69,7 +70,8 @@ def speeds(summary: Summary) -> list[Speed]:
         for cell in field.cells:
             twin = known.get(str(cell.planned.get("baseline")))
             for point in cell.latency.get("points") or []:
-                found.append(Speed(field.row, _conditions(cell), field, point, _same(cell, twin, point)))
+                day, base = str(cell.latency.get("taken", ""))[:10], _same(cell, twin, point)
+                found.append(Speed(field.row, _conditions(cell), day, field, point, base))
     return found
 
 
@@ -147,7 +149,7 @@ def section(summary: Summary) -> str:
     if not found:
         return ""
     machines = dict.fromkeys(s.machine for s in found)
-    days = sorted({day for s in found if (day := s.field.cells[0].latency.get("taken", "")[:10])})
+    days = sorted({s.day for s in found if s.day})
     when = f", {' to '.join(dict.fromkeys((days[0], days[-1])))}" if days else ""
     bounded = {s.machine for s in found if s.point.get("roofline")}
     rows = table(found)

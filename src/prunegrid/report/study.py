@@ -37,9 +37,9 @@ def build(results: Path, name: str, out: Path) -> Summary:
     write_text(out / "table.html", html.page(title, html.heading(summary) + html.table(summary)))
     save(figures.front(summary, figures.TOKENS), out / "front_tokens")
     save(figures.front(summary, figures.FLOPS), out / "front_flops")
-    if speed.speeds(summary):
+    if found := speed.speeds(summary):
         save(figures.front(summary, figures.seconds(summary)), out / "front_seconds")
-        write_text(out / "speed.csv", sheet.csv_of(speed.table(speed.speeds(summary))))
+        write_text(out / "speed.csv", sheet.csv_of(speed.table(found)))
     save(study_histogram(summary), out / "histogram")
     _write_kept(summary, out)
     drawn = _drawings(summary, out / "figures")

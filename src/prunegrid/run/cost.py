@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prunegrid.cost import TokenSchedule, equivalent_tokens, flops
+from prunegrid.cost import BITS, Bits, TokenSchedule, equivalent_tokens, flops, kv_bytes
 from prunegrid.grid.cell import Cell
 from prunegrid.run import weights
 from prunegrid.run.files import Files, entering, file_hash, read_finished, write_json
@@ -15,7 +15,6 @@ from prunegrid.shape import ModelShape
 
 CONVENTION = "exact"
 PARTS = ("vision", "projector", "prefill", "decode")
-BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 def cost(cell: Cell, results: Path, root: Path, code: str = "unknown") -> None:
@@ -35,7 +34,8 @@ def cost(cell: Cell, results: Path, root: Path, code: str = "unknown") -> None:
     total = sum(parts.values()) + (own or 0)
     visual = [entering(row) for row in rows]
     full = _full(rows, shape)
-    per_token = 2 * shape.llm.kv_heads * shape.llm.head_dim * BYTES[cell.model["dtype"]]
+    bits = Bits.of(BITS[cell.model["dtype"]])
+    kept, whole = (kv_bytes(shape, each, bits) for each in (schedule, full))
     made: dict[str, Any] = {
         "convention": CONVENTION,
         "tokens": {
@@ -54,8 +54,8 @@ def cost(cell: Cell, results: Path, root: Path, code: str = "unknown") -> None:
             "total": total,
         },
         "relative_flops": total / (_flops(full, shape) / len(rows)),
-        "kv_bytes": _cached(schedule) * per_token / len(rows),
-        "relative_kv": _cached(schedule) / _cached(full),
+        "kv_bytes": kept / len(rows),
+        "relative_kv": kept / whole,
         "trace_hash": file_hash(files.trace),
         "code": code,
     }
@@ -111,8 +111,3 @@ def _full(rows: list[dict[str, Any]], shape: ModelShape) -> TokenSchedule:
 
 def _flops(schedule: TokenSchedule, shape: ModelShape) -> float:
     return sum(flops(shape, schedule, CONVENTION, part) for part in PARTS)
-
-
-def _cached(schedule: TokenSchedule) -> int:
-    """Tokens in the caches of all layers and samples when the answers end."""
-    return sum(map(sum, schedule.cache))

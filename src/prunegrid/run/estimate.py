@@ -14,14 +14,12 @@ from typing import Any
 
 import yaml
 
-from prunegrid.cost import Hardware, TokenSchedule, cost
+from prunegrid.cost import BITS, Hardware, TokenSchedule, cost
 from prunegrid.grid import demand
 from prunegrid.grid.errors import GridError
 from prunegrid.grid.plan import Plan
 from prunegrid.run.hardware import machine_of
 from prunegrid.shape import ModelShape
-
-BITS = {"float32": 32, "float16": 16, "bfloat16": 16}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from prunegrid.cost import Hardware, TokenSchedule, cost, flops
+from prunegrid.cost import BITS, Hardware, TokenSchedule, cost, flops
 from prunegrid.grid.cell import Cell
 from prunegrid.run import build, tuned, weights
 from prunegrid.run.cost import CONVENTION, PARTS, reducer_flops, schedule_of
@@ -19,8 +19,6 @@ from prunegrid.run.hardware import of_device
 from prunegrid.run.predict import Answerer, budget, code_version
 from prunegrid.shape import ModelShape
 from prunegrid.tasks import Sample, limit_clusters
-
-BITS: Mapping[str, int] = {"float32": 32, "float16": 16, "bfloat16": 16}
 
 
 def latency(

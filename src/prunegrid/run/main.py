@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prunegrid.grid.errors import GridError
-from prunegrid.run import stages, warm
+from prunegrid.run import stages
 from prunegrid.run.errors import BuildError
 from prunegrid.run.files import ResultError
 
@@ -48,12 +48,15 @@ def _modules() -> tuple[Any, ...]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; the user's errors come out as one clear line, exit code 2."""
+    words = sys.argv[1:] if argv is None else argv
+    if stages.WARM in os.environ:
+        from prunegrid.run import warm
+
+        code = warm.ask(words)
+        if code is not None:
+            return code
     from prunegrid.tasks import TaskError
 
-    words = sys.argv[1:] if argv is None else argv
-    code = warm.ask(words)
-    if code is not None:
-        return code
     arguments = parser(stages_alone=words[:1] in [[name] for name in stages.OF_RULES]).parse_args(words)
     arguments.results = arguments.results or arguments.root / "results"
     try:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from prunegrid.grid.errors import GridError
+from prunegrid.run.stages import WARM
 
-WARM = "PRUNEGRID_WARM"  # the socket's path
 STAGES = ("predict", "tune")
 PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 # Read while importing: a fork cannot change them any more.

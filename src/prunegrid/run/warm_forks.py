@@ -89,11 +89,9 @@ def _refusal(request: Mapping[str, Any], here: list[Any], settings: Mapping[str,
     names = sorted(name for name in asked.keys() | settings.keys() if asked.get(name) != settings.get(name))
     if names:
         return f"{', '.join(names)} differ from what was imported under"
-    return (
-        ""
-        if request["environment"].get("OMP_NUM_THREADS", "").isdecimal()
-        else "OMP_NUM_THREADS is no number"
-    )
+    if not request["environment"].get("OMP_NUM_THREADS", "").isdecimal():
+        return "OMP_NUM_THREADS is no number"
+    return ""
 
 
 def _run(request: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
