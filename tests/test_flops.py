@@ -54,7 +54,8 @@ def modelled(shape: ModelShape, row: Mapping[str, Any], new: int) -> float:
     """Products of the model itself, without the causal saving, on the tokens of a trace."""
     needed = shape.vision.selected
     schedule = TokenSchedule.from_trace(
-        {"vision": [row["vision"][:needed]], "vision_mlp": [(row.get("vision_mlp") or row["vision"])[:needed]],
+        {"embedded": [row["embedded"]], "vision": [row["vision"][:needed]],
+         "vision_mlp": [(row.get("vision_mlp") or row["vision"])[:needed]],
          "projector": [row["projector"]], "prompt": [row["prompt"]], "cache": [row["cache"]], "new_tokens": [new],
          "held": [row.get("held") or row["prompt"]]}
     )  # fmt: skip
@@ -93,7 +94,7 @@ def multiplied(model: Any, reducer: Reducer, new: int) -> tuple[float, flops.Flo
 def test_torch_counts_what_a_reducer_says(name: str, model: Any) -> None:
     found, said = multiplied(model, built(name), new=1)
     assert found == said.products
-    assert said.pointwise >= 0 and math.isfinite(said.total)
+    assert min(said.products, said.pointwise) >= 0 and math.isfinite(said.total)
 
 
 @pytest.mark.parametrize("name", ["h2o", "vtip"])

@@ -36,6 +36,8 @@ def test_a_trace_is_read_as_it_is() -> None:
     assert bare.cache == ((9, 5),) and bare.new_tokens == (1,)
     mid = TokenSchedule.from_trace({**TRACE, "vision_mlp": [[5, 4], [4, 3]]})
     assert mid.vision_mlp == ((5, 4), (4, 3))
+    assert schedule.patches(SMALL) == 2 * 4, "all of both pictures, unless it is said"
+    assert TokenSchedule.from_trace({**TRACE, "embedded": [4, 1]}).patches(SMALL) == 5
 
 
 def test_decode_sees_the_prompt_and_what_was_generated() -> None:
@@ -63,9 +65,15 @@ def test_decode_sees_a_cache_that_was_cut_and_grows_again() -> None:
 
 
 def test_batches_split_samples_with_their_images() -> None:
-    two_frames = {**TRACE, "vision": [[5, 5], [5, 4], [5, 3], [5, 2]], "projector": [4, 3, 2, 1]}
+    two_frames = {
+        **TRACE,
+        "embedded": [4, 4, 4, 1],
+        "vision": [[5, 5], [5, 4], [5, 3], [5, 2]],
+        "projector": [4, 3, 2, 1],
+    }
     first, second = TokenSchedule.from_trace(two_frames).batches(1)
     assert first.vision == ((5, 5), (5, 4)) and first.projector == (4, 3) and first.new_tokens == (3,)
+    assert [first.patches(SMALL), second.patches(SMALL)] == [8, 5]
     assert second.vision == ((5, 3), (5, 2)) and second.prompt == ((8, 6),) and second.cache == ((8, 4),)
     assert [len(part.prompt) for part in TokenSchedule.stated(SMALL, 9, batch=5).batches(2)] == [2, 2, 1]
     with pytest.raises(ValueError, match="3 images do not divide"):
@@ -81,6 +89,7 @@ def test_batches_split_samples_with_their_images() -> None:
         ({"held": [[11, 10], [8, 6]]}, "longer than its prompt"),
         ({"held": [[10, 9], [8, 6]]}, "longer than the 3"),
         ({"projector": [4]}, "1 at the projector"),
+        ({"embedded": [4]}, "1 embedded"),
         ({"vision": [[5, 5], [5]]}, "same number of layers"),
         ({"prompt": [[10, 10], [8]]}, "same number of layers"),
     ],

@@ -21,12 +21,15 @@ class Census:
     """Counts, with hooks of its own, how many tokens really enter each module."""
 
     def __init__(self, model: Model) -> None:
+        self.embedded: list[int] = []
         self.vision: list[int] = []
         self.projector: list[int] = []
         self.prompt: list[int] = []
         self.mlp: list[int] = []
         core = model.model
+        patches = core.vision_tower.embeddings.patch_embedding
         self.handles = [
+            patches.register_forward_hook(lambda _m, _a, out: self.embedded.append(out[0, 0].numel())),
             *(self.count(layer.self_attn.q_proj, self.vision) for layer in core.vision_tower.encoder.layers),
             *(self.count(layer.mlp.fc1, self.mlp) for layer in core.vision_tower.encoder.layers),
             self.count(core.multi_modal_projector.linear_1, self.projector),
@@ -65,6 +68,7 @@ def test_counts_are_those_that_enter_the_layers(model: Model, inputs: Inputs, na
         trace = answer(model, plan(*CASES[name]), alone, new).trace
     finally:
         census.close()
+    assert trace.embedded == census.embedded
     assert trace.vision == [census.vision]
     assert trace.vision_mlp == ([census.mlp] if name == "mid" else [])
     assert census.mlp == census.vision or name == "mid"

@@ -183,7 +183,7 @@ def _trace(i: int, reducer: str, budget: int | None, merge: bool, rng: random.Ra
     kept = {} if reducer == "none" else {"features": ids}
     n = len(ids)
     return {
-        "id": f"q{i}", "vision": [145] * 6, "projector": n, "prompt": [n + 20] * 6, "visual": [n] * 6,
+        "id": f"q{i}", "embedded": 144, "vision": [145] * 6, "projector": n, "prompt": [n + 20] * 6, "visual": [n] * 6,
         "cache": [n + 22] * 6, "new_tokens": 2, "kept": kept, "notes": {},
     }  # fmt: skip
 

@@ -28,6 +28,7 @@ def yes(sample: Sample) -> str:
 def trace(kept: int, text: int = 10, new: int = 2) -> dict[str, Any]:
     """Of one sample: `kept` visual tokens behind the ViT, `text` others, `new` generated."""
     return {
+        "embedded": PATCHES,
         "vision": [PATCHES + 1] * LAYERS,
         "projector": kept,
         "prompt": [kept + text] * LAYERS,

@@ -19,7 +19,7 @@ def ivtp(shape: ModelShape, schedule: TokenSchedule, bits: Bits) -> Iterator[Ope
     vision, llm = shape.vision, shape.llm
     d, m = vision.width, vision.ffn
     pixels = vision.channels * vision.patch_size**2
-    yield Operator("vision", "patch_embed", 2 * vision.patches * pixels * d * len(schedule.vision))
+    yield Operator("vision", "patch_embed", 2 * pixels * d * schedule.patches(shape))
     for counts, layers in distinct(schedule.vision).items():
         load = Load.full(counts)
         yield Operator("vision", "linear", (8 * d * d + 4 * d * m) * load.tokens, times=layers)

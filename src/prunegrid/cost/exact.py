@@ -26,7 +26,7 @@ ROPE = 3  # two products and a sum
 
 def count(shape: ModelShape, schedule: TokenSchedule, bits: Bits) -> Iterator[Operator]:
     """All operators of one batch: ViT, projector, prefill, every decode step. The caller adds the reducer."""
-    yield from _vision(shape.vision, schedule, bits)
+    yield from _vision(shape, schedule, bits)
     yield from _projector(shape, sum(schedule.projector), bits)
     rows = len(schedule.prompt)
     for counts, layers in distinct(schedule.prompt).items():
@@ -41,13 +41,13 @@ def count(shape: ModelShape, schedule: TokenSchedule, bits: Bits) -> Iterator[Op
         yield _linear("decode", "lm_head", shape.llm.width, shape.llm.vocab, running, bits, bias=False)
 
 
-def _vision(vision: VisionShape, schedule: TokenSchedule, bits: Bits) -> Iterator[Operator]:
-    """Patch embedding of every image in full, then the layers that ran, on the tokens that were left."""
+def _vision(shape: ModelShape, schedule: TokenSchedule, bits: Bits) -> Iterator[Operator]:
+    """Patch embedding, then the layers that ran, on the tokens that were left."""
     if not schedule.vision:
         return
-    patches = vision.patches * len(schedule.vision)
+    vision = shape.vision
     pixels = vision.channels * vision.patch_size**2
-    yield _linear("vision", "patch_embed", pixels, vision.width, patches, bits, bias=False)
+    yield _linear("vision", "patch_embed", pixels, vision.width, schedule.patches(shape), bits, bias=False)
     pairs = [*schedule.vision, *schedule.vision_mlp]
     for counts, layers in distinct(pairs).items():
         images = len(schedule.vision)

@@ -26,6 +26,7 @@ class TokenSchedule:
     cache: Rows  # [samples][LLM layers] cached tokens after the last decode step
     new_tokens: tuple[int, ...]  # [samples] generated tokens; the first one comes from prefill
     held: Rows  # [samples][LLM layers] cached tokens when prefill is over
+    embedded: tuple[int, ...] | None = None  # [images] patches that the ViT embeds; None: all
 
     def __post_init__(self) -> None:
         samples, images = len(self.prompt), len(self.vision)
@@ -33,8 +34,9 @@ class TokenSchedule:
         if not caches == {len(self.new_tokens)} == {samples}:
             counts = " and ".join(map(str, sorted(caches)))
             raise ValueError(f"{samples} prompts, {counts} caches, {len(self.new_tokens)} answers")
-        if not len(self.vision_mlp) == len(self.projector) == images:
-            raise ValueError(f"{images} images, {len(self.projector)} at the projector")
+        embedded = images if self.embedded is None else len(self.embedded)
+        if not len(self.vision_mlp) == len(self.projector) == embedded == images:
+            raise ValueError(f"{images} images, {embedded} embedded, {len(self.projector)} at the projector")
         language = self.prompt + self.cache + self.held
         for name, rows in (("vision", self.vision + self.vision_mlp), ("prompt", language)):
             if len({len(row) for row in rows}) > 1:
@@ -51,8 +53,8 @@ class TokenSchedule:
     def from_trace(trace: Mapping[str, Any]) -> "TokenSchedule":
         """Reads a trace: `vision`, `projector`, `prompt`, `held`, `cache`, `new_tokens` as in the fields above.
 
-        `vision_mlp` may be left out (as `vision`), `new_tokens` too (1 each), `held` too (nothing was evicted
-        after prefill), `cache` too (nor later).
+        `embedded` may be left out (all patches), `vision_mlp` too (as `vision`), `new_tokens` too (1 each), `held`
+        too (nothing was evicted after prefill), `cache` too (nor later).
         """
         vision = _rows(trace["vision"])
         prompt = _rows(trace["prompt"])
@@ -67,6 +69,7 @@ class TokenSchedule:
             cache=_rows(trace["cache"]) if "cache" in trace else grown,
             new_tokens=new,
             held=held,
+            embedded=tuple(trace["embedded"]) if "embedded" in trace else None,
         )
 
     @staticmethod
@@ -122,9 +125,14 @@ class TokenSchedule:
                     cache=self.cache[chosen],
                     new_tokens=self.new_tokens[chosen],
                     held=self.held[chosen],
+                    embedded=self.embedded and self.embedded[images],
                 )
             )
         return parts
+
+    def patches(self, shape: ModelShape) -> int:
+        """Patches that the ViT embeds, of all images."""
+        return shape.vision.patches * len(self.vision) if self.embedded is None else sum(self.embedded)
 
     def running(self, step: int) -> int:
         """Samples that still generate at decode step 1, 2, ..."""

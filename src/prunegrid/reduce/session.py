@@ -186,8 +186,9 @@ class Session:
         if self.vision and self.vision.tokens is not None:
             self.vision.finish(trace, batch)
         else:
-            seen = shape.vision.tokens if encoded.features is not None else 0
-            trace.vision = [[seen] * shape.vision.layers for _ in range(batch)]
+            seen = encoded.features is not None
+            trace.embedded = [seen * shape.vision.patches] * batch
+            trace.vision = [[seen * shape.vision.tokens] * shape.vision.layers for _ in range(batch)]
             trace.projector = encoded.visual.sum(1).tolist()
         if self.language and self.language.rows:
             self.language.finish(trace, shape.vision.patches)

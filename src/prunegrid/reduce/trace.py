@@ -13,9 +13,9 @@ from torch import Tensor
 class Trace:
     """One row per sample everywhere; a sample's row does not depend on what it was batched with.
 
-    vision[b][l]: tokens (CLS included) entering ViT layer l. vision_mlp[b][l]: entering its MLP; empty unless a
-    method prunes between attention and MLP. projector[b]: tokens entering the projector (where a module
-    stands in for it: those that this one hands to it).
+    embedded[b]: patches that the ViT embeds. vision[b][l]: tokens (CLS included) entering ViT layer l.
+    vision_mlp[b][l]: entering its MLP; empty unless a method prunes between attention and MLP.
+    projector[b]: tokens entering the projector (where a module stands in for it: those that this one hands to it).
     prompt[b][l]: tokens (text included) entering LLM layer l at prefill. visual[b][l]: the visual ones.
     cache[b][l]: KV length of LLM layer l once sample b's last token is made (mean over heads, rounded).
     new_tokens[b]: tokens generated, with the first end-of-sequence. Without generation both are empty.
@@ -27,6 +27,7 @@ class Trace:
     words[b]: words of the prompt that a text-aware method went by; empty where it went by none.
     """
 
+    embedded: list[int] = field(default_factory=list)
     vision: list[list[int]] = field(default_factory=list)
     vision_mlp: list[list[int]] = field(default_factory=list)
     projector: list[int] = field(default_factory=list)

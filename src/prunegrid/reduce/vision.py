@@ -36,6 +36,7 @@ class VisionSide:
         self.ids: Sequence[str] = ()
         self.prompt: Sequence[PromptText] = ()
         self.tokens: Tokens | None = None
+        self._embedded = 0  # patches of each picture, before any method saw them
         self._prefix: Tensor | None = None  # CLS of the layer that LLaVA reads
         self._ages: dict[int, int] = {}  # ViT layer -> reductions made before it ran
         self._entering: list[Tokens] = []  # per layer
@@ -158,7 +159,8 @@ class VisionSide:
     # ---- reduce --------------------------------------------------------------------------------------
     def _start(self, tokens: Tensor) -> None:
         if self.tokens is None:
-            self.tokens = Tokens.fresh(tokens.shape[0], tokens.shape[1], tokens.device)
+            self._embedded = tokens.shape[1]
+            self.tokens = Tokens.fresh(tokens.shape[0], self._embedded, tokens.device)
 
     def _split_reduce(self, site: Site, hidden: Tensor) -> Tensor:
         prefix, tokens = hidden[:, : self.family.prefix], hidden[:, self.family.prefix :]
@@ -232,6 +234,7 @@ class VisionSide:
         projected = self._projected or self.tokens
         counts = {id(t): t.counts() for t in (*self._entering, *mlp, projected)}
         extra = self.family.prefix
+        trace.embedded = [self._embedded] * batch
         trace.vision = [[counts[id(t)][b] + extra for t in self._entering] for b in range(batch)]
         if mid:
             trace.vision_mlp = [[counts[id(t)][b] + extra for t in mlp] for b in range(batch)]
@@ -240,7 +243,6 @@ class VisionSide:
             trace.projector = [self._through] * batch
         trace.kept |= {place: tokens.kept() for place, tokens in self._kept.items()}
         if any(step.reduction.mixes for step in self._steps):
-            patches = self._steps[0].valid.shape[1]
-            start = [[frozenset({i}) for i in range(patches)] for _ in range(batch)]
+            start = [[frozenset({i}) for i in range(self._embedded)] for _ in range(batch)]
             trace.members = listed(followed(start, self._steps), self.tokens.valid)
         trace.note(self._notes, self._words() if self._words else ())

@@ -74,6 +74,7 @@ def schedule_of(rows: list[dict[str, Any]], shape: ModelShape) -> TokenSchedule:
     new = [row["new_tokens"] for row in rows]
     prompt = [row["prompt"] for row in rows]
     trace: dict[str, Any] = {
+        "embedded": [row["embedded"] for row in rows],
         "vision": [row["vision"][: shape.vision.selected] for row in rows],
         "vision_mlp": [(row.get("vision_mlp") or row["vision"])[: shape.vision.selected] for row in rows],
         "projector": [row["projector"] for row in rows],
@@ -99,6 +100,7 @@ def _full(rows: list[dict[str, Any]], shape: ModelShape) -> TokenSchedule:
     """The same prompts and answer lengths with all tokens."""
     full = [
         {
+            "embedded": shape.vision.patches,
             "vision": [shape.vision.tokens] * shape.vision.layers,
             "projector": shape.visual_tokens,
             "prompt": [row["prompt"][0] - row["visual"][0] + shape.visual_tokens] * shape.llm.layers,

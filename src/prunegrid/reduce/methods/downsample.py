@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from prunegrid.reduce.flops import Flops, Seen, each, linear
+from prunegrid.reduce.flops import Flops, Seen, each
 from prunegrid.reduce.places import Place, Site
 from prunegrid.reduce.reducer import Host, Reducer
 from prunegrid.shape import ModelShape
@@ -23,9 +23,8 @@ class Downsample(Reducer):
     Antialiased; normalised pixels are resized, which is the same as before as both steps are linear (bicubic
     overshoot is not clipped).
     [B, 3, h, h] -> [B, 3, p, p], p pixels for `side` patches.
-    Cost: less than nothing, as the ViT shrinks. Of its own the resize, 3 x 2 (h + p) p times the 4 h / p pixels that
-    a bicubic one mixes, and 32 C side^2 for the positions; from that goes the embedding of the patches that are no
-    more, which a count of the model has in full. No sync.
+    Cost: the resize, 3 x 2 (h + p) p times the 4 h / p pixels that a bicubic one mixes, and 32 C side^2 for the
+    positions. No sync.
     """
 
     side: int = 8
@@ -53,6 +52,4 @@ class Downsample(Reducer):
         large, small = vision.image_size, self.side * vision.patch_size
         taps = (4 if self.mode == "bicubic" else 2) * large / small
         pixels = each(2 * taps, vision.channels, large + small, small)
-        gone = vision.side**2 - self.side**2
-        embedded = linear(vision.channels * vision.patch_size**2, vision.width, gone, bias=False)
-        return pixels + each(2 * 16, self.side**2, vision.width) + embedded * -1
+        return pixels + each(2 * 16, self.side**2, vision.width)
