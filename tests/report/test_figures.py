@@ -31,6 +31,28 @@ def test_many_points_of_one_budget_stay_near_it() -> None:
     assert np.ptp(moved[:9]) < 0.1 * np.log2(144 / 16)
 
 
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ([9.0, 36.0, 144.0], [144, 72, 36, 18, 9]),
+        ([4.1, 32.42, 129.7], [128, 64, 32, 16, 8]),
+        ([130.2, 140.5], [130.2, 140.5]),
+    ],
+)
+def test_ticks_are_whole_numbers_where_the_budgets_are_not(values: list[float], ticks: list[float]) -> None:
+    figure, axes = plt.subplots()
+    figures.octaves(axes, values)
+    assert list(axes.get_xticks()) == ticks
+    plt.close(figure)
+
+
+def test_a_title_names_the_model_once(root: Path) -> None:
+    synthetic.write_study(root)
+    assert figures.title(summarise(load_study(root, "demo"))) == "Sampling at equal budgets (mini model)"
+    synthetic.write_study(root, head={"title": "Sampling, on the mini model"})
+    assert figures.title(summarise(load_study(root, "demo"))) == "Sampling, on the mini model"
+
+
 def test_of_several_references_the_outermost_is_named(root: Path) -> None:
     cells = synthetic.write_study(
         root, columns=["a"], rows={"none": ("none", 144, 1), "tuned": ("none", 144, 1)}

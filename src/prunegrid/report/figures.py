@@ -80,9 +80,11 @@ def front(summary: Summary, axis: Axis) -> Figure:
 
 
 def title(summary: Summary) -> str:
-    """The study's and its models."""
-    models = ", ".join(f"{model} model" if is_mini(model) else model for model in summary.study.models)
-    return "\n".join(textwrap.wrap(f"{summary.study.title} ({models})", 90))
+    """The study's and its models, where it does not name them itself."""
+    said = summary.study.title
+    named = (f"{model} model" if is_mini(model) else model for model in summary.study.models)
+    models = ", ".join(name for name in named if name not in said)
+    return "\n".join(textwrap.wrap(f"{said} ({models})" if models else said, 90))
 
 
 def _panel(axes: Axes, fields: Sequence[Field], axis: Axis, drawn: dict[str, Mark], title: str) -> None:
@@ -153,13 +155,14 @@ def reference_lines(axes: Axes, fields: Sequence[Field]) -> None:
 
 
 def octaves(axes: Axes, values: Sequence[float]) -> None:
-    """A log axis with a tick per doubling: budgets of papers are powers of two apart."""
+    """A log axis with a tick per doubling, from the highest value or, if that is no whole number, a power of two."""
     low, high = min(values), max(values)
     axes.set_xscale("log", base=2)
     around = max(1.25, (high / low) ** 0.2)  # room for points that were moved apart
     axes.set_xlim(low / around, high * around)
     axes.xaxis.set_minor_locator(NullLocator())
-    ticks = [high / 2**k for k in range(int(math.log2(high / low)) + 1)]
+    top = high if float(high).is_integer() else 2 ** math.floor(math.log2(high))
+    ticks = [top / 2**k for k in range(int(math.log2(top / low)) + 1 if top >= low else 0)]
     axes.set_xticks(ticks if len(ticks) > 1 else sorted({low, high}))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.4g}" if x >= 10 else f"{x:.2g}"))
 
