@@ -19,6 +19,7 @@ LINES = 250
 # layer -> what it may import beside the standard library and itself
 ALLOWED = {
     "prunegrid.shape": set(),
+    "prunegrid.warm": set(),
     "prunegrid.reduce": {"torch", "transformers", "prunegrid.shape"},
     "prunegrid.tasks": {"PIL", "numpy"},
     "prunegrid.stats": {"numpy"},
@@ -32,7 +33,7 @@ ALLOWED = {
     "prunegrid.benchmarks": {"PIL", "pyarrow", "tqdm", "prunegrid.tasks"},
     "prunegrid.run": {"torch", "transformers", "huggingface_hub", "numpy", "PIL", "yaml", "tqdm"}
     | {f"prunegrid.{p}" for p in ("shape", "reduce", "tasks", "stats", "cost", "grid", "mini", "tune")}
-    | {f"prunegrid.{p}" for p in ("checkpoints", "benchmarks", "latency")},
+    | {f"prunegrid.{p}" for p in ("checkpoints", "benchmarks", "latency", "warm")},
     # Readers of result files. What is tracked are the report's tables and figures, so track stands on report.
     # A study's page shows its cost table, which is computed from no result.
     "prunegrid.report": {"numpy", "pandas", "matplotlib", "PIL", "yaml"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -17,12 +18,13 @@ from grid.project import Project
 from prunegrid.run import warm_forks
 from prunegrid.run.files import Files
 from prunegrid.run.main import main
-from prunegrid.run.stages import WARM
+from prunegrid.warm import SOCKET
+from report import synthetic
 
 from . import lab
 from .test_killed import ENOUGH, OPTION, SLOW, partial_rows
 
-HOLD = f"import os, sys; print(os.environ[{WARM!r}], flush=True); sys.stdin.read()"
+HOLD = f"import os, sys; print(os.environ[{SOCKET!r}], flush=True); sys.stdin.read()"
 HERE = Path(__file__).parents[2]
 
 
@@ -31,7 +33,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
     """The environment of a command that runs beside a warm process, which knows a slow method."""
     folder = tmp_path_factory.mktemp("packages")
     (folder / "dawdling.py").write_text(SLOW, encoding="utf-8")
-    cold = {name: value for name, value in os.environ.items() if name not in (WARM, "SLURM_JOB_ID")}
+    cold = {name: value for name, value in os.environ.items() if name not in (SOCKET, "SLURM_JOB_ID")}
     cold |= {
         "PYTHONPATH": os.pathsep.join((str(folder), str(HERE / "src"), cold.get("PYTHONPATH", ""))),
         "PRUNEGRID_PACKAGES": "dawdling",
@@ -42,7 +44,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=cold, stdin=pipe, stdout=pipe, text=True) as held:
         assert held.stdout is not None
-        yield {**cold, WARM: held.stdout.readline().strip()}
+        yield {**cold, SOCKET: held.stdout.readline().strip()}
 
 
 @pytest.fixture
@@ -117,16 +119,78 @@ def test_what_was_imported_under_other_settings_is_not_forked(
 def test_a_slurm_job_and_a_socket_that_is_gone_run_alone(
     slow: Files, project: Project, settings: dict[str, str], tmp_path: Path
 ) -> None:
-    for more in ({"SLURM_JOB_ID": "7"}, {WARM: str(tmp_path / "gone")}):
+    for more in ({"SLURM_JOB_ID": "7"}, {SOCKET: str(tmp_path / "gone")}):
         job = start(project, slow, settings, **more)
         _, said = job.communicate(timeout=ENOUGH)
         assert job.returncode == 0 and "not forked" not in said
 
 
 def test_edited_sources_are_not_forked() -> None:
-    request: dict[str, Any] = {"identity": ["a", 2], "environment": {"OMP_NUM_THREADS": "1"}}
+    request: dict[str, Any] = {"module": "prunegrid", "identity": ["a", 2]}
+    request["environment"] = {"OMP_NUM_THREADS": "1"}
     assert "sources" in warm_forks._refusal(request, ["a", 1], {})
     assert not warm_forks._refusal(request, ["a", 2], {})
+
+
+def launched(
+    settings: dict[str, str], words: list[str], cwd: Path, asked: str = ""
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "prunegrid.warm", *words]
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=settings,
+        input=asked,
+        capture_output=True,
+        text=True,
+        timeout=ENOUGH,
+        check=False,
+    )
+
+
+def test_methods_answer_a_planner_in_a_fork(project: Project, settings: dict[str, str]) -> None:
+    (made,) = lab.cells(lab.study(project, "prumerge", size=2))
+    cell = made.to_dict()
+    questions = [
+        {"reducer": {**cell["reducer"], **more}, "tuned": False, "model": cell["model"]}
+        for more in ({}, {"k": 0})
+    ]
+    run = launched(settings, ["prunegrid.run.fit"], project.root, json.dumps(questions))
+    assert run.returncode == 0 and "not forked" not in run.stderr, run.stderr
+    good, bad = json.loads(run.stdout)
+    assert good is None and "k=0" in bad
+
+
+def test_a_page_is_drawn_and_tracked_in_forks_as_in_processes_of_their_own(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    root = tmp_path / "results"
+    synthetic.write_study(root)
+    cold = {name: value for name, value in settings.items() if name != SOCKET}
+    where = ["--results", str(root), "--study", "demo"]
+    for name, under in (("alone", cold), ("forked", settings)):
+        drawn = launched(
+            under, ["prunegrid.report", "study", *where, "--out", str(tmp_path / name)], tmp_path
+        )
+        assert drawn.returncode == 0 and "not forked" not in drawn.stderr, drawn.stderr
+    alone, forked = (
+        {file.relative_to(tmp_path / name): file.read_bytes() for file in (tmp_path / name).rglob("*.*")}
+        for name in ("alone", "forked")
+    )
+    assert alone == forked and Path("index.html") in alone
+    store = ["--store", f"sqlite:///{tmp_path}/mlflow.db", "--page", str(tmp_path / "forked")]
+    tracked = launched(settings, ["prunegrid.track", "study", *where, *store], tmp_path)
+    assert tracked.returncode == 0 and "not forked" not in tracked.stderr, tracked.stderr
+    assert "new run" in tracked.stdout and list(tmp_path.glob("mlartifacts/demo/**/report/index.html"))
+    wrong = launched(settings, ["prunegrid.track", "cell", *where, *store[:2], "--cell", "none"], tmp_path)
+    assert wrong.returncode == 1 and "error: " in wrong.stderr
+
+
+def test_without_a_warm_process_a_module_runs_here(tmp_path: Path, settings: dict[str, str]) -> None:
+    cold = {name: value for name, value in settings.items() if name != SOCKET}
+    run = launched(cold, ["prunegrid.report", "text", "--study", "x"], tmp_path)
+    assert run.returncode == 1 and run.stderr.startswith("error: ")
+    assert launched(cold, [], tmp_path).returncode == 2
 
 
 @pytest.mark.parametrize(

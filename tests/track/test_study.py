@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from report import synthetic
 
 from .conftest import Tracked
@@ -29,6 +31,18 @@ def test_a_study_tracks_its_cells_and_itself(tracked: Tracked) -> None:
     assert files >= {f"report/{name}" for name in ("index.html", "table.md", "table.csv", "table.html")}
     assert "report/front_tokens.png" in files and "report/overlays" in files
     assert "| topk_cls keep=36 | failed |" in study.data.tags["mlflow.note.content"]
+
+
+def test_a_page_that_is_there_is_tracked_as_it_is(tracked: Tracked, tmp_path: Path) -> None:
+    synthetic.write_study(tracked.root, columns=["mini_pope"], rows=SMALL)
+    page = tmp_path / "page"
+    (page / "figures").mkdir(parents=True)
+    for name in ("index.html", "figures/one.svg", "figures/.snakemake_timestamp"):
+        (page / name).write_text("drawn before", encoding="utf-8")
+    assert tracked.run("study", "--page", str(page)) == 0
+    (study,) = studies(tracked, "true")
+    assert tracked.artefacts(study, "report") == {"report/index.html", "report/figures"}
+    assert tracked.artefacts(study, "report/figures") == {"report/figures/one.svg"}
 
 
 def test_tracking_a_study_twice_adds_nothing(tracked: Tracked) -> None:

@@ -49,5 +49,6 @@ rule study:
     params:
         store=STORE,
     shell:
-        "(python -m prunegrid.report study --results results --study {wildcards.study} --out results/studies/{wildcards.study} &&"
-        " python -m prunegrid.track study --results results --store {params.store} --study {wildcards.study}) > {log} 2>&1"
+        "(python -m prunegrid.warm prunegrid.report study --results results --study {wildcards.study} --out results/studies/{wildcards.study} &&"
+        " python -m prunegrid.warm prunegrid.track study --results results --store {params.store} --study {wildcards.study}"
+        " --page results/studies/{wildcards.study}) > {log} 2>&1"

@@ -16,7 +16,7 @@ rule track:
         store=STORE,
         cells=part_of,
     shell:
-        "(python -m prunegrid.track cell --results results --store {params.store} --study {wildcards.study} --cell {params.cells}"
+        "(python -m prunegrid.warm prunegrid.track cell --results results --store {params.store} --study {wildcards.study} --cell {params.cells}"
         " && echo {params.cells} > {output}) > {log} 2>&1"
 
 
@@ -34,4 +34,4 @@ rule track_cell:
     params:
         store=STORE,
     shell:
-        "python -m prunegrid.track cell --results results --store {params.store} --study {wildcards.study} --cell {wildcards.cell} > {log} 2>&1"
+        "python -m prunegrid.warm prunegrid.track cell --results results --store {params.store} --study {wildcards.study} --cell {wildcards.cell} > {log} 2>&1"

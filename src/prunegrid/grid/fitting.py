@@ -107,9 +107,9 @@ def started(root: Path, questions: Sequence[Question]) -> Iterator[Callable[[], 
         json.dump(questions, asked_for)
         asked_for.seek(0)
         process = subprocess.Popen(
-            [sys.executable, "-m", FIT], stdin=asked_for, cwd=root, text=True,
+            [sys.executable, "-m", "prunegrid.warm", FIT], stdin=asked_for, cwd=root, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         )  # fmt: skip
     with process:
         try:

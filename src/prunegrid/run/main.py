@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from prunegrid import warm
 from prunegrid.grid.errors import GridError
 from prunegrid.run import stages
 from prunegrid.run.errors import BuildError
@@ -37,22 +38,20 @@ def _modules() -> tuple[Any, ...]:
         model_commands,
         score_file,
         studies,
-        warm,
+        warm_command,
     )
 
     return (
         *(grid_commands, studies, cell_command, stages, data_commands, model_commands, doctor),
-        *(score_file, judge, latency_commands, warm),
+        *(score_file, judge, latency_commands, warm_command),
     )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; the user's errors come out as one clear line, exit code 2."""
     words = sys.argv[1:] if argv is None else argv
-    if stages.WARM in os.environ:
-        from prunegrid.run import warm
-
-        code = warm.ask(words)
+    if words[:1] in [[name] for name in stages.HEAVY]:
+        code = warm.ask("prunegrid", words)
         if code is not None:
             return code
     from prunegrid.tasks import TaskError

@@ -16,8 +16,8 @@ from prunegrid.grid.errors import GridError
 from prunegrid.run.files import Files, read_cell, read_json, write_json
 from prunegrid.run.named import cell_file, find
 
-WARM = "PRUNEGRID_WARM"  # the socket of `prunegrid warm`, where a command runs under it
 OF_RULES = ("tune", "predict", "score", "cost", "compare")
+HEAVY = ("tune", "predict")  # of these, those that import torch
 
 
 def add(commands: Any) -> None:

@@ -1,4 +1,4 @@
-"""The process that `prunegrid warm` keeps: it has imported what stages import and forks one per request.
+"""The process that `prunegrid warm` keeps: it has imported what its forks need, and forks once per request.
 
 `python -m prunegrid.run.warm_forks FD`, FD the listening socket. Ends when its standard input does and its forks have.
 """
@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
+import random
+import runpy
 import select
 import signal
 import socket
@@ -16,17 +19,24 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from prunegrid.run.warm import fixed, identity
+from prunegrid.warm import MODULES, fixed, identity
 
+# After torch, while nobody asks: named alone, as nothing stands on the readers of results.
+LATER = (
+    "prunegrid.report.study",
+    "prunegrid.track.store:load",
+    "prunegrid.track.study",
+    "prunegrid.track.cells",
+)
 TURN = 0.05  # seconds between two looks at forks that may have ended
 PATIENCE = 5.0  # seconds for a request to arrive whole
 
 
 def main(listener: socket.socket) -> None:
-    """Serve until the command is over."""
+    """Serve until the command is over. What a fork misses it imports itself."""
     here, settings = identity(), fixed(os.environ)
     _imports()
-    gc.freeze()  # a fork's collector leaves these pages shared
+    later = list(LATER)
     forks: dict[int, socket.socket] = {}
     over = False
     while not over or forks:
@@ -34,7 +44,10 @@ def main(listener: socket.socket) -> None:
         ready, _, _ = select.select(waiting, [], [], TURN)
         over = over or (sys.stdin in ready and not os.read(0, 1))
         if listener in ready:
+            gc.freeze()  # a fork's collector leaves these pages shared
             _serve(listener, forks, here, settings)
+        elif later and not over:
+            _load(later.pop(0))
         for pid, asked in list(forks.items()):
             if asked in ready and not _living(asked):
                 os.kill(pid, signal.SIGKILL)  # who asked was killed
@@ -44,11 +57,19 @@ def main(listener: socket.socket) -> None:
 def _imports() -> None:
     from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration  # noqa: F401
 
-    from prunegrid.run import predict, tune  # noqa: F401
+    from prunegrid.run import fit, predict, tune  # noqa: F401
     from prunegrid.run.main import parser
     from prunegrid.tune import adapters, loop, parts  # noqa: F401
 
     parser(stages_alone=True)
+
+
+def _load(what: str) -> None:
+    """Import a module; behind a colon, what to call there."""
+    module, _, function = what.partition(":")
+    loaded = importlib.import_module(module)
+    if function:
+        getattr(loaded, function)()
 
 
 def _serve(
@@ -83,6 +104,8 @@ def _serve(
 
 
 def _refusal(request: Mapping[str, Any], here: list[Any], settings: Mapping[str, str]) -> str:
+    if request["module"] not in MODULES:
+        return f"{request['module']} is none of {', '.join(MODULES)}"
     if request["identity"] != here:
         return "the sources are others than those that were imported"
     asked = fixed(request["environment"])
@@ -95,7 +118,7 @@ def _refusal(request: Mapping[str, Any], here: list[Any], settings: Mapping[str,
 
 
 def _run(request: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
-    """In the fork: become the stage."""
+    """In the fork: become what was asked for."""
     code = 1
     try:
         os.setsid()
@@ -107,7 +130,8 @@ def _run(request: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
         os.umask(request["umask"])
         os.environ.clear()
         os.environ.update(request["environment"])
-        code = _stage(request["words"])
+        _become(request["module"], request["words"])
+        code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # as Python itself ends
@@ -118,15 +142,15 @@ def _run(request: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
         os._exit(code)
 
 
-def _stage(words: list[str]) -> int:
+def _become(module: str, words: list[str]) -> None:
+    """As `python -m`."""
     import torch
 
-    from prunegrid.run.main import main
-
     gc.enable()
+    random.seed()  # or all forks draw the same
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # libgomp has read its own setting already
-    sys.argv = ["prunegrid", *words]
-    return main(words)
+    sys.argv = [module, *words]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def _living(asked: socket.socket) -> bool:

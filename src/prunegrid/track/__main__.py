@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for cell_id in given.cell:
                     board.track_cell(study.cell(cell_id))
             elif given.command == "study":
-                board.track_study()
+                board.track_study(given.page)
             else:
                 print(f"experiment {board.experiment}")
     except (ResultError, GridError, store.TrackError) as error:
@@ -56,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     init = commands.add_parser("init", help="create the store, and the study's experiment if one is named")
     cell = commands.add_parser("cell", help="track finished or failed cells of a study")
     study = commands.add_parser("study", help="track the study, and every cell of it that is not tracked yet")
+    study.add_argument(
+        "--page", type=Path, help="its report, as `python -m prunegrid.report study` left it (default: built)"
+    )
     for command in (init, cell, study):
         command.add_argument("--results", type=Path, default=Path("results"))
         command.add_argument("--study", required=command is not init)

@@ -82,8 +82,11 @@ class Board:
         print(f"{adapter}: {'new run' if new else 'known run'} {run_id}")
         return run_link(experiment, run_id)
 
-    def track_study(self) -> None:
-        """The study's run and views; failed cells and cells that a lost store forgot are tracked on the way."""
+    def track_study(self, page: Path | None = None) -> None:
+        """The study's run and views; failed cells and cells that a lost store forgot are tracked on the way.
+
+        page: a folder with its report as it stands now; None: it is built.
+        """
         from prunegrid.track.study import study_entry, study_files
         from prunegrid.track.views import describe
 
@@ -91,6 +94,7 @@ class Board:
             if cell.state != "missing":
                 self.track_cell(cell)
         entry = study_entry(self.study)
-        run_id, new = runs.track(self.client, self.experiment, entry, partial(study_files, self.study))
+        attach = partial(study_files, self.study, page)
+        run_id, new = runs.track(self.client, self.experiment, entry, attach)
         describe(self.client, self.experiment, self.study, run_id)
         print(f"study {self.study.name}: {self.study.progress}, {'new run' if new else 'known run'} {run_id}")

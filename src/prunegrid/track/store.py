@@ -22,15 +22,26 @@ class TrackError(Exception):
     """Tracking cannot go on; the message says what to do."""
 
 
+def load() -> None:
+    """Import now what `opened` and its client import on the way, for a process whose forks track."""
+    _settings()
+    import mlflow.artifacts
+    import mlflow.store.tracking.sqlalchemy_store
+    import mlflow.tracking  # noqa: F401
+
+
+def _settings() -> None:
+    """Nothing leaves the machine: a compute node has no network, and nobody was asked."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    # 7 keep an absent server's user for minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+
+
 @contextmanager
 def opened(store: str) -> Iterator[MlflowClient]:
     """A client of `store`. Whatever the store refuses is a TrackError of one line."""
-    # nothing leaves the machine: a compute node has no network, and nobody was asked
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    os.environ.setdefault(
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"
-    )  # 7 keep an absent server's user for minutes
+    _settings()
     from mlflow.exceptions import MlflowException  # a second and 170 MB that only tracking pays
     from mlflow.tracking import MlflowClient
 

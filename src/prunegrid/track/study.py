@@ -35,10 +35,11 @@ def study_entry(study: Study) -> Entry:
     )
 
 
-def study_files(study: Study, scratch: Path) -> Iterator[tuple[Path, str]]:
-    """Everything that the report consists of."""
-    out = scratch / "report"
-    build(study.root, study.name, out)
-    for file in sorted(file for file in out.rglob("*") if file.is_file()):
+def study_files(study: Study, page: Path | None, scratch: Path) -> Iterator[tuple[Path, str]]:
+    """Everything that the report in the folder `page` consists of; None: it is built."""
+    out = page or scratch / "report"
+    if page is None:
+        build(study.root, study.name, out)
+    for file in sorted(file for file in out.rglob("[!.]*") if file.is_file()):
         folder = file.parent.relative_to(out).as_posix()
         yield file, "report" if folder == "." else f"report/{folder}"
