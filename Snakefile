@@ -17,6 +17,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/pace.smk"
 include: "workflow/rules/order.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/model.smk"
@@ -39,6 +40,7 @@ rule all:
 
 
 onstart:
+    look_when_jobs_end()
     takeover.record()
     announce()
 
