@@ -40,6 +40,7 @@ class LocalCluster:
         """Start the commands at once; returns their ids."""
         from submitit import LocalExecutor
 
+        self._reap()
         executor = LocalExecutor(folder)
         executor.update_parameters(**{**parameters, "gpus_per_node": 0})  # the commands bring their own GPUs
         ids = []
@@ -77,6 +78,14 @@ class LocalCluster:
     def offers(self, refusal: str) -> list[str]:
         """Nothing: this machine refuses no resource that the plugin lets through."""
         return []
+
+    def _reap(self) -> None:
+        """Of jobs that ended well the result is read and nothing asked: their controllers would stay as zombies."""
+        self._handles = {
+            job_id: handle
+            for job_id, handle in self._handles.items()
+            if handle._process is None or handle._process.poll() != 0
+        }
 
     def _state(self, job_id: str) -> JobState:
         handle = self._handles.get(job_id)

@@ -5,6 +5,7 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from snakemake_executor_plugin_submitit.child import session_members
@@ -49,6 +50,21 @@ def test_a_job_runs_and_ends(tmp_path):
     found = read_outcome(result_path(tmp_path, job_id), "token", 0.0)
     assert found is not None and found.ok
     assert "gpus=[]" in (tmp_path / f"{job_id}_0_log.out").read_text()
+
+
+def test_a_job_that_ended_well_leaves_no_zombie(tmp_path):
+    cluster = LocalCluster()
+    ended = start(cluster, tmp_path, "true")
+    wait_until(lambda: psutil.Process(int(ended)).status() == psutil.STATUS_ZOMBIE)
+    killed = start(cluster, tmp_path, "sleep 60")
+    assert not psutil.pid_exists(int(ended))
+    wait_until(lambda: claim_of(tmp_path))
+    os.kill(int(killed), signal.SIGKILL)
+    wait_until(lambda: psutil.Process(int(killed)).status() == psutil.STATUS_ZOMBIE)
+    start(cluster, tmp_path, "true")
+    found = cluster.states({killed: Question(0.0)})[killed]
+    assert (found.state, found.exit_code) == ("FAILED", "0:9"), "who asks is still told how it ended"
+    cluster.cancel([killed], {killed: claim_of(tmp_path)})
 
 
 @pytest.mark.parametrize("own", [True, False])

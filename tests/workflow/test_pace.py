@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 PACE = Path(__file__).parents[2] / "workflow" / "rules" / "pace.smk"
 JOBS = 30
 SNAKEFILE = f"""
