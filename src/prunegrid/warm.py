@@ -1,7 +1,7 @@
 """The way to the process that `prunegrid warm` keeps: what it imported once, its forks need not import again.
 
-`python -m prunegrid.warm MODULE ARGUMENTS ...` does what `python -m MODULE ARGUMENTS ...` does, in a fork of that process
-where there is one. What a fork could not do just as a process of its own would is done by such a process: in a Slurm
+`python -m prunegrid.warm [-m] MODULE ARGUMENTS ...` does what `python -m MODULE ARGUMENTS ...` does, in a fork of that
+process where there is one. What a fork could not do just as a process of its own would is done by such a process: in a Slurm
 job, with edited sources, with another environment for what is imported.
 """
 
@@ -10,11 +10,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 SOCKET = "PRUNEGRID_WARM"  # names its socket, where a command runs under `prunegrid warm`
-MODULES = ("prunegrid", "prunegrid.run.fit", "prunegrid.report", "prunegrid.track")  # what forks run
+# what forks run
+MODULES = ("prunegrid", "prunegrid.run.fit", "prunegrid.report", "prunegrid.track", "snakemake")
 # Read while importing: a fork cannot change them any more.
 IMPORTED = (
     "HF_",
@@ -29,6 +32,7 @@ IMPORTED = (
     "MPL",
     "PRUNEGRID_PACKAGES",
 )
+SIGNALS = ("SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")  # passed on
 SET = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}  # unless a caller says otherwise, as rules do
 
 
@@ -72,10 +76,8 @@ def ask(module: str, words: list[str], environment: Mapping[str, str] | None = N
         if "pid" not in first:
             print(f"not forked: {first.get('why', 'the warm process is gone')}", file=sys.stderr)
             return None
-        for name in ("SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
-            number = signal.Signals[name]
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, lambda n, _: os.kill(first["pid"], n))
+        for name in SIGNALS:  # an ignored one too: whom the fork has started may heed it
+            signal.signal(signal.Signals[name], partial(_pass_on, first["pid"]))
         last = answers.readline()
     if not last:
         print("prunegrid: the warm process ended before its fork", file=sys.stderr)
@@ -87,7 +89,14 @@ def ask(module: str, words: list[str], environment: Mapping[str, str] | None = N
     return code
 
 
+def _pass_on(pid: int, number: int, _: Any) -> None:
+    with suppress(ProcessLookupError):  # it has ended: its status is on the way
+        os.killpg(pid, number)
+
+
 def _request(module: str, words: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
+    import signal
+
     mask = os.umask(0)
     os.umask(mask)
     return {
@@ -96,16 +105,18 @@ def _request(module: str, words: list[str], environment: Mapping[str, str]) -> d
         "folder": str(Path.cwd()),
         "environment": {name: value for name, value in environment.items() if name != SOCKET},
         "umask": mask,
+        "ignored": [name for name in SIGNALS if signal.getsignal(signal.Signals[name]) is signal.SIG_IGN],
         "identity": identity(),
     }
 
 
 def main() -> int:
     """Run a module: one of MODULES in a fork where there is a warm process, else here and now."""
-    if not sys.argv[1:]:
+    given = sys.argv[2:] if sys.argv[1:2] == ["-m"] else sys.argv[1:]
+    if not given:
         print("prunegrid.warm: no module; write one, and its arguments behind it", file=sys.stderr)
         return 2
-    module, *words = sys.argv[1:]
+    module, *words = given
     code = ask(module, words, {**SET, **os.environ}) if module in MODULES else None
     if code is None:
         import runpy

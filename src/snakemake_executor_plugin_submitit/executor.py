@@ -98,6 +98,10 @@ class Executor(RemoteExecutor):
             callbacks=Callbacks(self._on_submitted, self._on_refused, lambda line: self.logger.info(line)),
         )
 
+    def get_python_executable(self) -> str:
+        """What a job's command starts Snakemake with."""
+        return self._settings.python or str(super().get_python_executable())
+
     def run_jobs(self, jobs: Sequence[Any]) -> None:
         """Submit all jobs of a scheduling round, as few arrays as possible."""
         for job in jobs:

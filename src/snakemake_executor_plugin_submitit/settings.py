@@ -82,6 +82,14 @@ class ExecutorSettings(ExecutorSettingsBase):
             "More sbatch parameters for all jobs, as in `reservation=lab exclusive` (leading -- is optional)."
         ),
     )
+    python: str = field(
+        default="",
+        metadata=_help(
+            "What starts Python in a job, as in `apptainer exec image.sif python`; default: the Python that "
+            "runs Snakemake.",
+            env_var=True,
+        ),
+    )
     no_reattach: bool = field(
         default=False,
         metadata=_help("Do not adopt jobs that an earlier, killed Snakemake left running, but cancel them."),

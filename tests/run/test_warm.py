@@ -186,6 +186,56 @@ def test_a_page_is_drawn_and_tracked_in_forks_as_in_processes_of_their_own(
     assert wrong.returncode == 1 and "error: " in wrong.stderr
 
 
+RULE = """
+rule one:
+    output: "done.txt"
+    shell: "{python} work.py {{output}}"
+"""
+WORK = """
+import pathlib, signal, sys, time
+
+def save(*_):
+    pathlib.Path(sys.argv[1]).write_text("saved")
+    sys.exit()
+
+signal.signal(signal.SIGUSR2, save)
+pathlib.Path("began.txt").touch()
+while True:
+    pathlib.Path("alive.txt").touch()
+    time.sleep(0.05)
+"""
+
+
+def ignoring() -> None:
+    """As the executor plugin starts a job: the shell and Snakemake are not to end of a signal to save."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGKILL])
+def test_a_forked_snakemake_and_what_it_started_hear_of_a_signal(
+    number: signal.Signals, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    (tmp_path / "Snakefile").write_text(RULE.format(python=sys.executable), encoding="utf-8")
+    (tmp_path / "work.py").write_text(WORK, encoding="utf-8")
+    command = [sys.executable, "-m", "prunegrid.warm", "-m", "snakemake", "--cores", "1", "done.txt"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=settings, stderr=subprocess.PIPE, text=True, preexec_fn=ignoring
+    ) as job:
+        ends = time.monotonic() + ENOUGH
+        while not (tmp_path / "began.txt").exists() and time.monotonic() < ends:
+            time.sleep(0.05)
+        job.send_signal(number)
+        _, said = job.communicate(timeout=ENOUGH)
+    assert "not forked" not in said
+    if number == signal.SIGUSR2:
+        assert job.returncode == 0 and (tmp_path / "done.txt").read_text() == "saved", said
+    else:
+        time.sleep(0.5)
+        (tmp_path / "alive.txt").unlink()
+        time.sleep(0.5)
+        assert job.returncode == -number and not (tmp_path / "alive.txt").exists()
+
+
 def test_without_a_warm_process_a_module_runs_here(tmp_path: Path, settings: dict[str, str]) -> None:
     cold = {name: value for name, value in settings.items() if name != SOCKET}
     run = launched(cold, ["prunegrid.report", "text", "--study", "x"], tmp_path)

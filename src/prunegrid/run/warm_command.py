@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -51,11 +52,18 @@ def _warm(arguments: argparse.Namespace) -> int:
                 start_new_session=True,  # Ctrl-C is for the command
             )
         try:
-            return _status(_wait(subprocess.Popen(words, env={**os.environ, SOCKET: path})))
+            return _status(_wait(subprocess.Popen(words, env={**os.environ, **_heard(path)})))
         finally:
             assert server.stdin is not None
             server.stdin.close()
             server.wait()
+
+
+def _heard(path: str) -> dict[str, str]:
+    """Environment of the command: where the warm process listens, and that Snakemake's jobs ask there (an option of the
+    executor plugin)."""
+    python = shlex.join([sys.executable, "-m", "prunegrid.warm"])
+    return {SOCKET: path, "SNAKEMAKE_SUBMITIT_PYTHON": python}
 
 
 def _wait(command: subprocess.Popen[bytes]) -> int:

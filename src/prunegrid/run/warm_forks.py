@@ -17,12 +17,14 @@ import socket
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
-from prunegrid.warm import MODULES, fixed, identity
+from prunegrid.warm import MODULES, SIGNALS, fixed, identity
 
 # After torch, while nobody asks: named alone, as nothing stands on the readers of results.
 LATER = (
+    "snakemake.cli",
     "prunegrid.report.study",
     "prunegrid.track.store:load",
     "prunegrid.track.study",
@@ -50,7 +52,7 @@ def main(listener: socket.socket) -> None:
             _load(later.pop(0))
         for pid, asked in list(forks.items()):
             if asked in ready and not _living(asked):
-                os.kill(pid, signal.SIGKILL)  # who asked was killed
+                _end(pid)  # who asked was killed
             _reap(pid, forks)
 
 
@@ -93,12 +95,13 @@ def _serve(
         sys.stderr.flush()
         pid = os.fork()
         if not pid:
+            os.setsid()  # before anybody hears of it: signals go to the whole group
+            asked.sendall(json.dumps({"pid": os.getpid()}).encode() + b"\n")
             for other in (listener, asked, *forks.values()):
                 other.close()
             _run(request, streams)
         forks[pid] = asked
         asked.settimeout(None)
-        asked.sendall(json.dumps({"pid": pid}).encode() + b"\n")
     for stream in streams:
         os.close(stream)
 
@@ -121,13 +124,15 @@ def _run(request: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
     """In the fork: become what was asked for."""
     code = 1
     try:
-        os.setsid()
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
         sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
         os.chdir(request["folder"])
         os.umask(request["umask"])
+        for name in SIGNALS:
+            default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+            signal.signal(signal.Signals[name], signal.SIG_IGN if name in request["ignored"] else default)
         os.environ.clear()
         os.environ.update(request["environment"])
         _become(request["module"], request["words"])
@@ -159,6 +164,12 @@ def _living(asked: socket.socket) -> bool:
         return bool(asked.recv(1))
     except OSError:
         return False
+
+
+def _end(pid: int) -> None:
+    """A fork with all that it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _reap(pid: int, forks: dict[int, socket.socket]) -> None:
