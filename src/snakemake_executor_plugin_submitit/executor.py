@@ -217,8 +217,7 @@ class Executor(RemoteExecutor):
             discard(submission, self._settings.keep_logs)
             self.report_job_success(info)
             return
-        host = claim.host if claim is not None else ""
-        memory = submission.task.job.resources.get("mem_mb")
+        host, memory = claim.host if claim else "", submission.task.job.resources.get("mem_mb")
         message = describe(submission, report.verdict, report.outcome, host, memory)
         self._fail(info, message, [str(submission.log)])
 

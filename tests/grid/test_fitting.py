@@ -15,8 +15,9 @@ import pytest
 from prunegrid.grid import fitting, plan
 from prunegrid.grid.builder import Builder
 from prunegrid.grid.errors import GridError
+from prunegrid.grid.expand import Entry, expand
 from prunegrid.grid.plan import look
-from prunegrid.grid.study import Entry, Study, expand
+from prunegrid.grid.study import Study
 
 from .project import Project
 

@@ -177,3 +177,25 @@ def test_rows_and_columns_follow_the_layout(project: Project) -> None:
     block = {"task": "mini_vqa", "reducer": ["random"], "seed": [0, 1]}
     rows = shown(project.plan(block, layout={"rows": "seed", "columns": "reducer"}).rows)
     assert [(r["row"], r["column"]) for r in rows] == [("0", "random"), ("1", "random")]
+
+
+def test_no_paper_stands_beside_a_model_that_was_chosen_in_place_of_its_own(project: Project) -> None:
+    """Another of the paper's models, in a row that the paper measured with this one."""
+    text = (project.root / "conf" / "model" / "mini.yaml").read_text(encoding="utf-8")
+    for name in ("seven", "tuned"):
+        own = text.replace("name: mini ", f"name: {name} ", 1).replace(
+            "published: mini", f"published: {name}", 1
+        )
+        project.write(f"conf/model/{name}.yaml", own)
+    blocks = [
+        {"model": "seven", "task": "mini_vqa", "reducer": {"prumerge": {"as": "free"}}},
+        {"model": "tuned", "task": "mini_vqa", "reducer": {"prumerge_plus": {"as": "own"}}},
+    ]
+    values = {"free": {"mini_vqa": 58.2}, "own": {"mini_vqa": 60.1}}
+    given = {"model": ["seven", "tuned"], "values": values}
+    plans = [project.plan(*blocks, published=given, choose=chosen) for chosen in (None, {"model": "tuned"})]
+    found = [{r["row"]: (r["published"], r["paper"]) for r in shown(plan.rows)} for plan in plans]
+    assert found == [
+        {"free": (58.2, True), "own": (60.1, True)},
+        {"free": (None, False), "own": (60.1, True)},
+    ]

@@ -11,7 +11,7 @@ from snakemake_executor_plugin_submitit import ExecutorSettings, common_settings
 
 NAMES = {
     *("cluster", "folder", "array_parallelism", "array_size", "status", "lost_grace", "max_timeouts"),
-    *("signal_delay", "setup", "sbatch", "no_reattach", "keep_logs"),
+    *("signal_delay", "setup", "sbatch", "python", "no_reattach", "keep_logs"),
 }
 
 

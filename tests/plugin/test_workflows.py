@@ -198,3 +198,12 @@ def test_ctrl_c_leaves_no_process(runs):
     head.wait(240)
     assert len(pids) == 2
     work.wait_for(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids), 60)
+
+
+def test_a_jobs_python_is_started_as_it_is_said(runs):
+    work = runs(CELLS.replace('["a", "b", "c"]', '["a"]').replace("sleep 8; ", ""))
+    wrapper = work.folder / "wrapper"
+    wrapper.write_text(f'#!/bin/sh\necho "$2" >> wrapped\nexec {sys.executable} "$@"\n')
+    wrapper.chmod(0o755)
+    assert work.start("--jobs", "1", SNAKEMAKE_SUBMITIT_PYTHON=str(wrapper)).wait(120) == 0, work.output
+    assert work.side == ["begin-a", "end-a"] and (work.folder / "wrapped").read_text() == "snakemake\n"

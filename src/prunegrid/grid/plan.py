@@ -15,8 +15,9 @@ from prunegrid.grid.cell import Cell, digest
 from prunegrid.grid.codes import Codes
 from prunegrid.grid.data import outs
 from prunegrid.grid.errors import GridError
+from prunegrid.grid.expand import Entry, expand
 from prunegrid.grid.options import Options
-from prunegrid.grid.study import Entry, Study, expand
+from prunegrid.grid.study import Study
 
 ABSENT = "absent"  # in place of the md5 of data that were not added yet
 SOURCE = Path(__file__).resolve().parents[1]
@@ -209,6 +210,7 @@ def _row(entry: Entry, codes: Codes, known: Mapping[str, str]) -> dict[str, Any]
         "blind": entry.blind,
         "like": entry.like,
         "published": entry.published,
+        "paper": entry.paper,
         "model": cell.model["name"],
         "reducer": dict(cell.reducer),
         "task": dict(cell.task),

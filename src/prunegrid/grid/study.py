@@ -24,8 +24,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from prunegrid.grid import plain, published
-from prunegrid.grid.builder import DEFAULTS, Builder
-from prunegrid.grid.cell import NAME, Cell
+from prunegrid.grid.builder import DEFAULTS
+from prunegrid.grid.cell import NAME
 from prunegrid.grid.errors import GridError, unknown
 from prunegrid.grid.options import GROUPS
 
@@ -44,22 +44,8 @@ KEYS = {
 }
 # What a study that asks for measured latency may set, and what it gets where it does not.
 LATENCY: Mapping[str, Any] = MappingProxyType(
-    {"batch_sizes": (1, 8), "new_tokens": (1, 64), "repeats": 50, "warmup": 5}
+    {"batch_sizes": (1, 8), "new_tokens": (1, 64), "repeats": 50, "warmup": 10}
 )
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One cell of a study, with its place in the table. `support`: not shown, but others are compared with it."""
-
-    cell: Cell
-    row: str
-    column: str
-    support: bool = False
-    baseline: str | None = None  # id of the full-token cell
-    blind: str | None = None  # id of the cell without any visual token
-    like: str | None = None  # prediction id whose trace sets this cell's budget
-    published: float | None = None
 
 
 @dataclass(frozen=True)
@@ -209,40 +195,3 @@ def points(study: Study, choose: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         axes |= {a: [v] for a, v in choose.items() if a in AXES}
         for values in itertools.product(*axes.values()):
             yield {"limit": study.limit, **dict(zip(axes, values, strict=True))}
-
-
-def expand(study: Study, builder: Builder) -> list[Entry]:
-    """The study's cells, equal ones once, each with its baseline and its blind twin (added where they are missing)."""
-    where = study.file
-    entries: dict[tuple[str, str, str], Entry] = {}
-    support: dict[str, Entry] = {}
-    twins: dict[str, Cell] = {}  # most points share theirs
-    for point in points(study, builder.choose):
-        cell, like = builder.cell(point, where)
-        row, column = (place(study, point, side) for side in ("rows", "columns"))
-        base: dict[str, str] = {}
-        for name in ("none", "blind"):
-            # A training draws by its seed: a tuned cell is set against full tokens that were trained with the same one.
-            alike = name == "none" and cell.tuning["name"] != "none"
-            twin = {**point, "reducer": name, "seed": cell.seed if alike else 0}
-            other = twins.get(repr(twin)) or builder.cell(twin, where)[0]
-            twins[repr(twin)] = other
-            base[name] = other.id()
-            support.setdefault(other.id(), Entry(other, name, column, support=True))
-        if like:
-            support.setdefault(like.id(), Entry(like, "budget", column, support=True))
-        budget = like.prediction_id() if like else None
-        entries[(cell.id(), row, column)] = Entry(
-            cell,
-            row,
-            column,
-            False,
-            base["none"],
-            base["blind"],
-            budget,
-            published.value(study.published, cell.model, row, column),
-        )
-    if "model" not in builder.choose:
-        published.check_places(study.published, {(e.row, e.column) for e in entries.values()}, where)
-    shown = {entry.cell.id() for entry in entries.values()}
-    return [*entries.values(), *(e for key, e in support.items() if key not in shown)]

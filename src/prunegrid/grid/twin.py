@@ -19,6 +19,7 @@ from prunegrid.grid.options import GROUPS
 from prunegrid.grid.study import Study, label, read
 
 PREFIX = "mini_"
+NAMES = "Rows are named as there: figures in names are of 576 tokens and 24 layers, what ran here is in the columns"
 OWN = {
     "task",
     "tuning",
@@ -75,6 +76,7 @@ def twin(study: Study, rules: Mapping[str, Any]) -> Study:
         study,
         name=PREFIX + study.name,
         title=f"{study.title}, on the mini model",
+        source=f"{study.source or study.name}. {NAMES}",
         blocks=blocks,
         published={},
         limit=changed.get("limit", rules["limit"]),

@@ -166,8 +166,8 @@ def _state(cells: Sequence[Cell]) -> FieldState:
 
 
 def comparable(cell: Cell, study: Study) -> bool:
-    """Whether a paper's figure may stand beside this cell: its model is one that the paper measured."""
-    if is_mini(cell.model):
+    """Whether a paper's figure may stand beside this cell: its model is one that the paper measured, in this place."""
+    if is_mini(cell.model) or not cell.planned.get("paper", True):
         return False
     said = (study.plan.get("published") or {}).get("model")
     measured = {said} if isinstance(said, str) else set(said or ())
