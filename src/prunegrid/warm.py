@@ -18,6 +18,7 @@ from typing import Any
 SOCKET = "PRUNEGRID_WARM"  # names its socket, where a command runs under `prunegrid warm`
 # what forks run
 MODULES = ("prunegrid", "prunegrid.run.fit", "prunegrid.report", "prunegrid.track", "snakemake")
+PARENTS = ("snakemake",)  # of these, those that start others, which may ask again; a fork does not
 # Read while importing: a fork cannot change them any more.
 IMPORTED = (
     "HF_",
@@ -103,7 +104,7 @@ def _request(module: str, words: list[str], environment: Mapping[str, str]) -> d
         "module": module,
         "words": words,
         "folder": str(Path.cwd()),
-        "environment": {name: value for name, value in environment.items() if name != SOCKET},
+        "environment": {n: v for n, v in environment.items() if n != SOCKET or module in PARENTS},
         "umask": mask,
         "ignored": [name for name in SIGNALS if signal.getsignal(signal.Signals[name]) is signal.SIG_IGN],
         "identity": identity(),

@@ -192,14 +192,14 @@ rule one:
     shell: "{python} work.py {{output}}"
 """
 WORK = """
-import pathlib, signal, sys, time
+import os, pathlib, signal, sys, time
 
 def save(*_):
     pathlib.Path(sys.argv[1]).write_text("saved")
     sys.exit()
 
 signal.signal(signal.SIGUSR2, save)
-pathlib.Path("began.txt").touch()
+pathlib.Path("began.txt").write_text(os.environ["PRUNEGRID_WARM"])
 while True:
     pathlib.Path("alive.txt").touch()
     time.sleep(0.05)
