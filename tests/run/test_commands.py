@@ -221,6 +221,17 @@ def test_rerun_plans_the_study_as_it_was_planned(
     assert "limit=6" in commands[0]
 
 
+def test_rerun_tells_snakemake_where_runs_are_kept_if_it_was_told(
+    project: Project, cell: Cell, commands: list[list[str]]
+) -> None:
+    """Else the profile says it."""
+    done(project, cell)
+    for more in ([], ["--store", "http://host:5000"]):
+        run(project, "rerun", cell.id(), "--profile", "slurm", *more)
+    said = ["mlflow=http://host:5000" in command for command in commands]
+    assert said == [False, True] and not any("mlflow=" in word for word in commands[0])
+
+
 def test_rerun_of_a_cell_that_no_study_holds_says_what_to_do(
     project: Project, cell: Cell, commands: list[list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:

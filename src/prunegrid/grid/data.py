@@ -40,7 +40,7 @@ def digests(known: Mapping[str, str], wanted: Iterable[str | None]) -> dict[str,
         if holder is None:
             raise GridError(
                 f"data.dvc has no out for {path!r}; it has: {', '.join(known) or 'none'}. "
-                "Add the data first (README, section Data)"
+                "Add the data first (README, section Real models and benchmarks)"
             )
         found[holder] = known[holder]
     return found

@@ -14,6 +14,7 @@ from prunegrid.grid import adhoc
 from prunegrid.grid.atomic import write_changed
 from prunegrid.grid.plan import Plan, look_at, make
 from prunegrid.run.grid_commands import score_of
+from prunegrid.run.stages import STORE
 from prunegrid.run.state import states
 
 
@@ -26,7 +27,9 @@ def add(commands: Any) -> None:
         help="GROUP=NAME GROUP.OPTION=VALUE seed=N limit=N: reducer=ivtp reducer.tau=0.15",
     )
     cell.add_argument("--profile", default="workflow/profiles/local", help="Snakemake profile to run it with")
-    cell.add_argument("--store", default="sqlite:///mlflow.db", help="where MLflow keeps its runs")
+    cell.add_argument(
+        "--store", help=f"where MLflow keeps its runs (default: as the profile says, or {STORE})"
+    )
     cell.add_argument("--dry-run", action="store_true", help="say what would run, run nothing")
     cell.set_defaults(run=_cell)
 
@@ -67,12 +70,12 @@ def _cell(arguments: argparse.Namespace) -> int:
     command = [
         sys.executable, "-m", "snakemake", "--directory", str(arguments.root), "--snakefile",
         str(arguments.root / "Snakefile"), "--profile", arguments.profile,
-        "--config", f"study={adhoc.NAME}", f"mlflow={arguments.store}", "--",
+        "--config", f"study={adhoc.NAME}", *([f"mlflow={arguments.store}"] if arguments.store else []), "--",
         f"results/tracked/{adhoc.NAME}/{cell}.json",
     ]  # fmt: skip
     print(" ".join(command), flush=True)
     code = subprocess.run(command, check=False).returncode
     if not (results / "studies" / adhoc.NAME / "index.html").exists():  # later ones are the run's end's
-        refresh(results, adhoc.NAME, arguments.store)
+        refresh(results, adhoc.NAME, arguments.store or STORE)
     print(f"{cell}: {f'NOT computed, Snakemake ended with {code}' if code else score_of(results, cell)}")
     return code

@@ -133,7 +133,7 @@ class _Clock:
         if model["name"] not in self.shapes:
             file = self.root / model["path"] / "config.json"
             if not (file.exists() or model["config"]):
-                raise GridError(f"{file} is missing: fetch the model first (`prunegrid data pull`)")
+                raise GridError(f"{file} is missing: add the model first (`prunegrid model add`)")
             config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else model["config"]
             self.shapes[model["name"]] = ModelShape.from_config(config)
         return self.shapes[model["name"]]

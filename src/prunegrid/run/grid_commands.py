@@ -18,6 +18,7 @@ from prunegrid.grid.errors import GridError, unknown
 from prunegrid.grid.plan import draft, look, make
 from prunegrid.run.files import read_cell, read_json
 from prunegrid.run.named import find
+from prunegrid.run.stages import STORE
 from prunegrid.run.state import states
 
 
@@ -36,7 +37,9 @@ def add(commands: Any) -> None:
     rerun.add_argument("cell", help="a cell id, or the beginning of one")
     rerun.add_argument("--profile", default="workflow/profiles/local", help="Snakemake profile to run it")
     rerun.add_argument("--study", default=None, help="a study that holds it (default: found)")
-    rerun.add_argument("--store", default="sqlite:///mlflow.db", help="where MLflow keeps its runs")
+    rerun.add_argument(
+        "--store", help=f"where MLflow keeps its runs (default: as the profile says, or {STORE})"
+    )
     rerun.set_defaults(run=_rerun)
     accept = commands.add_parser("accept", help="declare that a change of code changed no result of a cell")
     accept.add_argument("cell", help="a cell id, or the beginning of one; or the id of a finished tuning")
@@ -158,6 +161,7 @@ def _rerun(arguments: argparse.Namespace) -> int:
     kept = _keep_old(arguments.results / "predictions" / made["prediction"])
     # As when the study was planned.
     chosen = [f"{key}={value}" for key, value in plan.get("choose", {}).items()]
+    chosen += [f"mlflow={arguments.store}"] if arguments.store else []
     command = [
         sys.executable, "-m", "snakemake", "--directory", str(arguments.root), "--snakefile",
         str(arguments.root / "Snakefile"), "--profile", arguments.profile,
@@ -168,7 +172,7 @@ def _rerun(arguments: argparse.Namespace) -> int:
     code = subprocess.run(command, check=False).returncode
     for name in others:  # the study itself is brought up to date by the run's end
         if is_behind(arguments.results, name):
-            refresh(arguments.results, name, arguments.store)
+            refresh(arguments.results, name, arguments.store or STORE)
     if code:
         where = f", the answers are kept in {kept}" if kept else ""
         print(f"{cell}: NOT computed again, Snakemake ended with {code}. It was {before}{where}")

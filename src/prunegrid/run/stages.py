@@ -16,6 +16,7 @@ from prunegrid.grid.errors import GridError
 from prunegrid.run.files import Files, read_cell, read_json, write_json
 from prunegrid.run.named import cell_file, find
 
+STORE = "sqlite:///mlflow.db"  # where MLflow keeps its runs unless told otherwise
 OF_RULES = ("tune", "predict", "score", "cost", "compare")
 HEAVY = ("tune", "predict")  # of these, those that import torch
 
@@ -58,7 +59,7 @@ def add(commands: Any) -> None:
     mini.set_defaults(run=_mini)
     wrapup = commands.add_parser("wrapup", help="table, failures and where to look, after a run")
     wrapup.add_argument("study")
-    wrapup.add_argument("--store", default="sqlite:///mlflow.db", help="where MLflow keeps its runs")
+    wrapup.add_argument("--store", default=STORE, help="where MLflow keeps its runs")
     wrapup.set_defaults(run=_wrapup)
 
 

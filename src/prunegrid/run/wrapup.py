@@ -41,12 +41,14 @@ def is_behind(results: Path, study: str) -> bool:
 
 def refresh(results: Path, study: str, store: str) -> None:
     """Write the study's page anew and track the study."""
-    _module("prunegrid.report", "study", results, study, "--out", str(results / "studies" / study))
-    _module("prunegrid.track", "study", results, study, "--store", store)
+    page = str(results / "studies" / study)
+    _module("prunegrid.report", "study", results, study, "--out", page)
+    _module("prunegrid.track", "study", results, study, "--store", store, "--page", page)
 
 
 def _module(module: str, verb: str, results: Path, study: str, *more: str) -> None:
-    command = [sys.executable, "-m", module, verb, "--results", str(results), "--study", study, *more]
+    start = [sys.executable, "-m", "prunegrid.warm", module]
+    command = [*start, verb, "--results", str(results), "--study", study, *more]
     subprocess.run(command, check=False)
 
 
