@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from prunegrid.grid.data import outs
 from prunegrid.grid.errors import unknown
 from prunegrid.grid.options import Options
 from prunegrid.run.data import dvc_md5
@@ -96,6 +97,24 @@ def _fetched(benchmark: Any, request: Request, folder: Path) -> dict[str, str]:
     repository, revision = commit(names, request.revision, "dataset", remedy)
     fetch(repository, revision, folder, benchmark.PATTERNS, "dataset", remedy)
     return {"repository": repository, "revision": revision}
+
+
+def pin_given(root: Path, path: str, remote: str) -> str:
+    """Pin a folder that is no benchmark (conversations, weights of a method). Returns what was done, in words.
+
+    path: relative to the project. Raises ResultError for what is no folder below it, for one that lies in another out or
+    holds one, and for an unknown remote; data.dvc is as it was then.
+    """
+    here = Path(path)
+    if here.is_absolute() or ".." in here.parts or not (root / here).is_dir():
+        raise ResultError(f"{path} is no folder below {root}: give one, as in data/tune/llava_v1_5_mix665k")
+    name = here.as_posix()
+    for other in outs(root):
+        if other != name and (here in Path(other).parents or Path(other) in here.parents):
+            raise ResultError(f"{name} and the out {other} of data.dvc overlap: outs lie side by side")
+    _check_remote(root, remote)
+    pin(root, name, remote)
+    return f"{name}: pinned in data.dvc (remote {remote}); `dvc push {name}` sends it, data.dvc is to be committed"
 
 
 def pin(root: Path, path: str, remote: str) -> None:

@@ -1,4 +1,4 @@
-"""`prunegrid data`: add a benchmark, fetch and verify an out of data.dvc."""
+"""`prunegrid data`: add a benchmark, pin a folder, fetch and verify an out of data.dvc."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ def add(commands: Any) -> None:
     pull.add_argument("--md5", required=True)
     pull.add_argument("--stamp", type=Path, required=True)
     pull.set_defaults(run=_pull)
+    pin = verbs.add_parser(
+        "pin", help="pin a folder that is no benchmark: conversations to train on, weights"
+    )
+    pin.add_argument("path", help="a folder of the project, as in data/tune/llava_v1_5_mix665k")
+    pin.add_argument("--remote", default="bench", help="DVC remote that holds it (default: bench)")
+    pin.set_defaults(run=_pin)
     fetch = verbs.add_parser("add", help="fetch a benchmark, or take its files, and pin it in data.dvc")
     fetch.add_argument("task", help="a task of conf/task/ with data below data/bench/")
     fetch.add_argument(
@@ -36,6 +42,12 @@ def _add(arguments: argparse.Namespace) -> None:
         arguments.root, arguments.task, arguments.given, arguments.revision, arguments.remote, arguments.again
     )
     print(add(asked))
+
+
+def _pin(arguments: argparse.Namespace) -> None:
+    from prunegrid.run.data_add import pin_given
+
+    print(pin_given(arguments.root, arguments.path, arguments.remote))
 
 
 def _pull(arguments: argparse.Namespace) -> None:
