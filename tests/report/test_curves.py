@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 import pytest
 from matplotlib import colors
 
-from prunegrid.report.budget import budget
+from prunegrid.report.budget import MEAN, budget
 from prunegrid.report.cell import Cell
 from prunegrid.report.curves import BUDGET, Curve, Point, curves
 from prunegrid.report.drawings import drawings
 from prunegrid.report.lines import names
+from prunegrid.report.published import mean
 from prunegrid.report.results import Study, load_study
 from prunegrid.report.sensitivity import sensitivity
 from prunegrid.report.study import build
@@ -155,6 +157,27 @@ def test_budgets_are_drawn_at_the_measured_tokens(root: Path) -> None:
     assert line.get_color() == colour_of("topk_cls")
     plt.close(figure)
     assert budget(summary, []) is None
+
+
+def test_the_mean_of_several_benchmarks_is_a_panel_of_its_own(root: Path) -> None:
+    one = measured(root, {f"top {k}": {"keep": k} for k in (5, 6, 7)}, "topk_cls")
+    two = {
+        key: field
+        for row, field in one.fields.items()
+        for key, field in ((row, field), ((row[0], "b"), field))
+    }
+    summary = replace(one, columns=("a", "b"), fields=two)
+    figure = budget(summary, curves(one))
+    assert figure is not None
+    assert [axes.get_title() for axes in figure.axes if axes.axison] == ["a", "b", MEAN]
+    line = next(each for each in figure.axes[2].lines if len(each.get_xdata()) == 3)
+    wanted = [mean([summary.fields[f"top {k}", column] for column in "ab"]) for k in (5, 6, 7)]
+    assert list(line.get_xdata()) == [20, 28, 36]
+    assert list(line.get_ydata()) == pytest.approx([w.value for w in wanted if w])
+    unfinished = {**two, ("top 6", "b"): replace(two["top 6", "b"], score=None, state="missing")}
+    figure = budget(replace(summary, fields=unfinished), curves(one))
+    assert figure is not None and len(figure.axes[2].lines[0].get_xdata()) == 2
+    plt.close("all")
 
 
 def test_every_figure_has_a_name_and_a_caption(root: Path) -> None:

@@ -121,3 +121,22 @@ def test_files_are_equal_for_equal_figures(tmp_path: Path) -> None:
         save(figure, tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert np.array_equal(image.imread(tmp_path / "a.png"), image.imread(tmp_path / "b.png"))
+
+
+@pytest.mark.parametrize("rows", [3, 45])
+def test_a_legend_of_many_rows_lies_under_the_panels(root: Path, rows: int) -> None:
+    cells = synthetic.write_study(
+        root,
+        columns=["a", "b"],
+        rows={f"progressive {k}": ("progressive", k, 1) for k in range(20, 20 + rows)},
+    )
+    for cell in cells:
+        synthetic.write_score(root, cell, 0.5)
+    figure = figures.front(summarise(load_study(root, "demo")), figures.TOKENS)
+    figure.canvas.draw()
+    legend = figure.legends[0].get_window_extent()
+    for axes in figure.axes:
+        box = axes.get_tightbbox()
+        assert box is not None and not legend.overlaps(box) and axes.get_window_extent().height > 150
+    assert legend.x0 >= 0 and legend.x1 <= figure.bbox.x1
+    plt.close(figure)

@@ -20,6 +20,7 @@ from prunegrid.report.summary import Field, Summary
 _NEAR = 0.035  # costs closer than this share of the axis are one budget: their points are set side by side
 _APART = 0.028
 _MOST = 0.1  # share of the axis that the points of one budget take at most
+_LINE, _LETTER, _MARKER = 0.19, 0.08, 0.7  # inches in a legend: a line, a letter, what stands around a label
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def front(summary: Summary, axis: Axis) -> Figure:
         for axes_ in flat[max(0, len(summary.columns) - across) : len(summary.columns)]:
             axes_.set_xlabel(axis.label)
         figure.suptitle(title(summary), fontsize=12)
-        _legend(figure, drawn, {f.row for f in summary.fields.values() if f.reducer == "blind"}, across)
+        _legend(figure, drawn, {f.row for f in summary.fields.values() if f.reducer == "blind"})
     return figure
 
 
@@ -167,14 +168,27 @@ def octaves(axes: Axes, values: Sequence[float]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.4g}" if x >= 10 else f"{x:.2g}"))
 
 
-def _legend(figure: Figure, drawn: dict[str, Mark], lines: Collection[str], across: int) -> None:
+def _legend(figure: Figure, drawn: dict[str, Mark], lines: Collection[str]) -> None:
     handles = [
         Line2D([], [], color=mark.colour, marker=mark.marker, linestyle="", markersize=7,
                markerfacecolor=mark.face, markeredgecolor=mark.edge, label=textwrap.fill(row, 44))
         for row, mark in drawn.items()
         if row not in lines
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(across, 3), fontsize=9)
+    legend_below(figure, handles)
+
+
+def legend_below(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """One legend under all panels, in as many columns as fit; the figure grows by its height, the panels keep theirs."""
+    labels = [str(handle.get_label()).splitlines() for handle in handles]
+    widest = max((len(line) for lines in labels for line in lines), default=1)
+    columns = max(1, min(len(handles), int(figure.get_figwidth() / (_MARKER + _LETTER * widest))))
+    down = math.ceil(len(handles) / columns)
+    # columns are filled one after the other; a column of wrapped labels is higher
+    filled = (labels[i * down : (i + 1) * down] for i in range(columns))
+    height = _LINE * max(sum(map(len, column)) for column in filled)
+    figure.set_figheight(figure.get_figheight() + height)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9)
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

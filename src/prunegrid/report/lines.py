@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from prunegrid.report.cell import Estimate
 from prunegrid.report.curves import Curve
-from prunegrid.report.figures import title
+from prunegrid.report.figures import legend_below, title
 from prunegrid.report.style import Mark, look, plt
 from prunegrid.report.summary import Summary
 
@@ -25,9 +25,14 @@ def panels(
     drawn: Mapping[str, Mark],
     panel: Callable[[str, Axes, Axes | None], None],
     below: bool = False,
+    more: Sequence[str] = (),
 ) -> Figure:
-    """A panel per benchmark, or two, one below the other, drawn by `panel(column, axes, axes below)`; one legend."""
-    count = max(1, len(summary.columns))
+    """A panel per benchmark, or two, one below the other, drawn by `panel(column, axes, axes below)`; one legend.
+
+    more: panels behind those of the benchmarks, drawn by their names.
+    """
+    columns = [*summary.columns, *more]
+    count = max(1, len(columns))
     across, high = min(count, _ACROSS), 2 if below else 1
     down = math.ceil(count / across)
     with look():
@@ -38,7 +43,7 @@ def panels(
         )  # fmt: skip
         for axes in grid.flat:
             axes.set_axis_off()
-        for i, column in enumerate(summary.columns):
+        for i, column in enumerate(columns):
             y, x = divmod(i, across)
             each: list[Axes] = [grid[y * high + k][x] for k in range(high)]
             for axes in each:
@@ -47,7 +52,7 @@ def panels(
             each[0].set_title(column)
         figure.suptitle(title(summary), fontsize=12)
         handles = [_handle(label, mark) for label, mark in drawn.items()]
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(across + 1, 4), fontsize=9)
+        legend_below(figure, handles)
     return figure
 
 
