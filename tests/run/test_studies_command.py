@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
-from typing import Any
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from grid.project import Project
+from prunegrid.run import studies
 from prunegrid.run.main import main
 
 BIG = {"model": "llava15_7b", "task": "pope", "reducer": ["none", "prumerge"]}
@@ -53,11 +57,11 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Commands instead of runs; that of the study `big_alone` fails."""
     made: list[list[str]] = []
 
-    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    def ended(command: list[str]) -> int:
         made.append(command)
-        return subprocess.CompletedProcess(command, int("study=big_alone" in command))
+        return int("study=big_alone" in command)
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(studies, "_ended", ended)
     return made
 
 
@@ -95,3 +99,32 @@ def test_one_that_fails_stops_no_other_and_is_named(
     assert "2 of 3  big_alone: FAILED (1)" in said
     assert "2 of 3 studies done" in said
     assert said.splitlines()[-1] == "FAILED: big_alone"
+
+
+SNAKEMAKE = """
+import pathlib, signal, sys, time
+
+def end(*_):
+    time.sleep(0.5)
+    pathlib.Path("ended").touch()
+    sys.exit(1)
+
+signal.signal(signal.SIGTERM, end)
+pathlib.Path("began").touch()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_who_ends_it_ends_snakemake_and_waits_for_it(warm: bool, tmp_path: Path) -> None:
+    (tmp_path / "ending.py").write_text(SNAKEMAKE, encoding="utf-8")
+    own = "from prunegrid.run import studies; import sys; studies._ended([sys.executable, 'ending.py']); open('next', 'w')"
+    words = ["-m", "prunegrid", "warm", sys.executable, "ending.py"] if warm else ["-c", own]
+    with subprocess.Popen([sys.executable, *words], cwd=tmp_path) as process:
+        ends = time.monotonic() + 60
+        while not (tmp_path / "began").exists() and time.monotonic() < ends:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(60)
+    assert (tmp_path / "ended").exists() and code == (1 if warm else 128 + signal.SIGTERM)
+    assert not (tmp_path / "next").exists()

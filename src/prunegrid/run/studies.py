@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
@@ -78,7 +79,7 @@ def _run(names: Sequence[str], arguments: argparse.Namespace) -> int:
     failed, started = [], time.monotonic()
     for number, name in enumerate(names, 1):
         before = time.monotonic()
-        code = subprocess.run([*snakemake, f"study={name}", *settings], check=False).returncode
+        code = _ended([*snakemake, f"study={name}", *settings])
         failed += [name] if code else []
         said = f"FAILED ({code})" if code else "done"
         print(f"{number} of {len(names)}  {name}: {said}, {_minutes(before)}", flush=True)
@@ -86,6 +87,21 @@ def _run(names: Sequence[str], arguments: argparse.Namespace) -> int:
     if failed:
         print(f"FAILED: {', '.join(failed)}")
     return bool(failed)
+
+
+def _ended(command: Sequence[str]) -> int:
+    """Exit status. Who ends us (SIGTERM) ends Snakemake, which waits for what it has started; no study follows."""
+    with subprocess.Popen(command) as process:
+
+        def end(number: int, _: Any) -> None:
+            process.send_signal(number)
+            raise SystemExit(128 + number)
+
+        before = signal.signal(signal.SIGTERM, end)
+        try:
+            return process.wait()
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _minutes(since: float) -> str:

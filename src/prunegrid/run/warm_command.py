@@ -9,6 +9,7 @@ import argparse
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -67,7 +68,8 @@ def _heard(path: str) -> dict[str, str]:
 
 
 def _wait(command: subprocess.Popen[bytes]) -> int:
-    """Ctrl-C reaches the command by itself."""
+    """Ctrl-C reaches the command by itself; who ends us ends it."""
+    signal.signal(signal.SIGTERM, lambda number, _: command.send_signal(number))
     while True:
         try:
             return command.wait()
