@@ -10,6 +10,7 @@ import torch
 
 from grid.conftest import quick
 from grid.project import Project
+from prunegrid.grid.cell import Cell
 
 from . import lab
 
@@ -32,3 +33,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture
 def project(template: Project, tmp_path: Path) -> Project:
     return lab.copy(template, tmp_path / "project")
+
+
+@pytest.fixture
+def cell(project: Project) -> Cell:
+    """A cell of a planned study."""
+    return lab.cells(lab.study(project, {"random": {"keep": 4}}, task="mini_pope"))[0]

@@ -137,15 +137,8 @@ def launched(
 ) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "prunegrid.warm", *words]
     return subprocess.run(
-        command,
-        cwd=cwd,
-        env=settings,
-        input=asked,
-        capture_output=True,
-        text=True,
-        timeout=ENOUGH,
-        check=False,
-    )
+        command, cwd=cwd, env=settings, input=asked, capture_output=True, text=True, timeout=ENOUGH, check=False
+    )  # fmt: skip
 
 
 def test_methods_answer_a_planner_in_a_fork(project: Project, settings: dict[str, str]) -> None:

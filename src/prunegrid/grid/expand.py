@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prunegrid.grid import published
-from prunegrid.grid.builder import Builder
+from prunegrid.grid.builder import DEFAULTS, Builder
 from prunegrid.grid.cell import Cell
 from prunegrid.grid.study import Study, label, place, points
 
@@ -33,7 +33,11 @@ def _filed(study: Study, choose: Mapping[str, Any]) -> set[tuple[str, str, str]]
         return None
     kept = {axis: value for axis, value in choose.items() if axis != "model"}
     return {
-        (place(study, point, "rows"), place(study, point, "columns"), label(point.get("model", "mini")))
+        (
+            place(study, point, "rows"),
+            place(study, point, "columns"),
+            label(point.get("model", DEFAULTS["model"])),
+        )
         for point in points(study, kept)
     }
 

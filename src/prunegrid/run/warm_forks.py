@@ -59,7 +59,7 @@ def main(listener: socket.socket) -> None:
 def _imports() -> None:
     from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration  # noqa: F401
 
-    from prunegrid.run import fit, predict, tune  # noqa: F401
+    from prunegrid.run import predict, tune  # noqa: F401
     from prunegrid.run.main import parser
     from prunegrid.tune import adapters, loop, parts  # noqa: F401
 
